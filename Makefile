@@ -1,0 +1,32 @@
+# `make` alone tells what there is. Everything a target needs beside Rust and make is installed by the target.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench postgres
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Ctrl-C is the demo's normal end: the shell ignores it, the demo does not, and its exit code is make's.
+demo: postgres ## everything on this machine: PostgreSQL, three tenants, the gateway, a delivery; Ctrl-C ends it
+	@cargo build --release --locked
+	@trap '' INT; target/release/turnpike demo
+
+test: postgres ## unit, integration and documentation tests; they start a PostgreSQL of their own
+	cargo test --locked
+
+check: ## formatting, lints, dependencies, shell scripts, documentation
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; \
+	else echo "cargo deny: skipped, not installed (cargo install --locked cargo-deny)"; fi
+	bash -n .ci/run
+	sh -n deploy/install-postgres.sh
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh; \
+	else echo "shellcheck: skipped, not installed (apt-get install shellcheck)"; fi
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
+
+bench: postgres ## what a delivery costs
+	cargo bench --locked
+
+postgres:
+	@deploy/install-postgres.sh

@@ -1,0 +1,181 @@
+//! One event a request, whatever becomes of it.
+//!
+//! Stages note what they know; the event is written when the last of them lets go of the log, so neither a handler that
+//! hyper drops nor a delivery that outlives it is missed. What a log may hold is exactly the fields below: never a token, a
+//! body, a path as it came, a name or a plate. Field names follow OpenTelemetry's semantic conventions where they have one.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// How a request ended, beyond its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer went out whole; a batch, if there was one, is released.
+    Delivered,
+    /// The batch is released, but the vendor's connection closed before the last frame was taken.
+    ReleasedUnread,
+    /// The delivery was broken off: nothing stays marked.
+    Void,
+    /// Answered with an error; nothing was marked.
+    Refused,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::ReleasedUnread => "released_unread",
+            Self::Void => "void",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A request's log line in the making.
+pub struct AccessLog {
+    request_id: String,
+    method: String,
+    peer: IpAddr,
+    started: Instant,
+    fields: Mutex<Fields>, // std Mutex: held for one assignment, never across an await
+}
+
+#[derive(Default)]
+struct Fields {
+    route: Option<&'static str>,
+    tenant: Option<String>,
+    status: Option<u16>,
+    outcome: Option<Outcome>,
+    cause: Option<String>,
+    batch_id: Option<i64>,
+    batch_count: Option<i32>,
+    bytes: usize,
+    authenticate_seconds: Option<f64>,
+    claim_seconds: Option<f64>,
+    deliver_seconds: Option<f64>,
+    release_seconds: Option<f64>,
+}
+
+impl AccessLog {
+    pub fn start(request_id: String, method: &str, peer: IpAddr) -> Self {
+        let method = if method.len() <= 16 { method.to_owned() } else { "_OTHER".to_owned() };
+        Self { request_id, method, peer, started: Instant::now(), fields: Mutex::default() }
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// When the request's head had arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The path's template, or what kind of path it wasn't.
+    pub fn route(&self, template: &'static str) {
+        self.fields().route = Some(template);
+    }
+
+    /// A configured tenant's id; what a caller made up isn't logged.
+    pub fn tenant(&self, id: &str) {
+        self.fields().tenant = Some(id.to_owned());
+    }
+
+    pub fn status(&self, status: u16) {
+        self.fields().status = Some(status);
+    }
+
+    pub fn outcome(&self, outcome: Outcome) {
+        self.fields().outcome.get_or_insert(outcome);
+    }
+
+    /// Why it failed, with every cause beneath.
+    pub fn cause(&self, error: &dyn Error) {
+        self.fields().cause = Some(chain(error));
+    }
+
+    pub fn batch(&self, id: i64, count: i32) {
+        let mut fields = self.fields();
+        (fields.batch_id, fields.batch_count) = (Some(id), Some(count));
+    }
+
+    pub fn sent(&self, bytes: usize) {
+        self.fields().bytes += bytes;
+    }
+
+    pub fn authenticate_seconds(&self, took: Duration) {
+        self.fields().authenticate_seconds = Some(took.as_secs_f64());
+    }
+
+    pub fn claim_seconds(&self, took: Duration) {
+        self.fields().claim_seconds = Some(took.as_secs_f64());
+    }
+
+    pub fn deliver_seconds(&self, took: Duration) {
+        self.fields().deliver_seconds = Some(took.as_secs_f64());
+    }
+
+    pub fn release_seconds(&self, took: Duration) {
+        self.fields().release_seconds = Some(took.as_secs_f64());
+    }
+
+    fn fields(&self) -> MutexGuard<'_, Fields> {
+        self.fields.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event at a level that is decided at run time; the macro wants it written out.
+macro_rules! request_event {
+    ($level:ident, $log:expr, $fields:expr) => {
+        $level!(
+            target: "turnpike::request",
+            request_id = $log.request_id,
+            client.address = %$log.peer,
+            http.request.method = $log.method,
+            http.route = $fields.route,
+            tenant = $fields.tenant,
+            http.response.status_code = $fields.status,
+            outcome = $fields.outcome.map(Outcome::as_str),
+            error.cause = $fields.cause,
+            batch.id = $fields.batch_id,
+            batch.count = $fields.batch_count,
+            http.response.body.size = $fields.bytes,
+            authenticate_seconds = $fields.authenticate_seconds,
+            claim_seconds = $fields.claim_seconds,
+            deliver_seconds = $fields.deliver_seconds,
+            release_seconds = $fields.release_seconds,
+            duration_seconds = $log.started.elapsed().as_secs_f64(),
+            "request"
+        )
+    };
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        let fields = std::mem::take(&mut *self.fields());
+        match (fields.status, fields.outcome) {
+            (Some(500), _) => request_event!(error, self, fields),
+            (None | Some(501..), _) | (_, Some(Outcome::Void | Outcome::ReleasedUnread)) => {
+                request_event!(warn, self, fields);
+            }
+            _ => request_event!(info, self, fields),
+        }
+    }
+}
+
+/// An error and every cause beneath it, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

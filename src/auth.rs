@@ -1,0 +1,139 @@
+//! Decides who is calling and what they may do.
+//!
+//! Input: a [`Credential`] as presented, and the [`Tenant`] it was presented to. Output: a [`Grant`].
+//! A verdict, good or bad, is cached: a flood of bad tokens must not reach PostgreSQL, and concurrent misses make one
+//! look-up. The cache is a filter and no more; the claim checks again in its own transaction, so that a revocation holds
+//! at once. Good verdicts and bad ones are bounded apart: a flood of bad ones can't push out a good one.
+//! Never logs a credential, not even a part of one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::claim::TokenHash;
+use crate::config::{GatewayConfig, TenantId};
+use crate::database::{DatabaseError, statements as sql};
+use crate::tenant::Tenant;
+
+/// What a caller shows: the SHA-256 of an API token, and where the call comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Credential {
+    pub token: TokenHash,
+    pub address: IpAddr,
+}
+
+impl Credential {
+    pub fn new(token: &str, address: IpAddr) -> Self {
+        Self { token: hash_token(token), address: address.to_canonical() }
+    }
+}
+
+/// The form in which a token is stored and looked up.
+pub fn hash_token(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// A caller who may claim at the tenant that gave the grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub token_id: i64,
+    pub vendor: String,
+}
+
+#[derive(Debug, Clone, Error)]
+pub enum AuthError {
+    /// Unknown, expired, revoked, another tenant's, or not from this address: told apart nowhere.
+    #[error("the token isn't valid here")]
+    Credential,
+    #[error("the token has no permission for this request")]
+    Permission,
+    #[error("could not look the token up")]
+    Database(#[source] DatabaseError),
+}
+
+/// (tenant, its configuration's generation, who)
+type Key = (TenantId, u64, Credential);
+
+/// The verdicts' caches.
+pub struct Authenticator {
+    grants: Cache<Key, Arc<Grant>>,
+    refusals: Cache<Key, AuthError>,
+}
+
+impl Authenticator {
+    pub fn new(config: &GatewayConfig) -> Self {
+        Self {
+            grants: Cache::builder()
+                .max_capacity(config.auth_cache_capacity)
+                .time_to_live(config.auth_cache_ttl)
+                .build(),
+            refusals: Cache::builder()
+                .max_capacity(config.auth_refusal_capacity)
+                .time_to_live(config.auth_refusal_ttl)
+                .build(),
+        }
+    }
+
+    /// The caller's grant at this tenant. Safe to drop: another waiter takes the look-up over.
+    pub async fn authenticate(
+        &self,
+        tenant: &Tenant,
+        credential: &Credential,
+    ) -> Result<Arc<Grant>, AuthError> {
+        let key = (tenant.id().clone(), tenant.generation(), *credential);
+        if let Some(refusal) = self.refusals.get(&key).await {
+            return Err(refusal);
+        }
+        let looked_up = self.grants.try_get_with(key.clone(), look_up(tenant, credential)).await;
+        match looked_up {
+            Ok(grant) => Ok(grant),
+            Err(refusal) => {
+                let refusal = AuthError::clone(&refusal);
+                if !matches!(refusal, AuthError::Database(_)) {
+                    self.refusals.insert(key, refusal.clone()).await;
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Forgets a grant that the claim's own check didn't confirm.
+    pub async fn forget(&self, tenant: &Tenant, credential: &Credential) {
+        self.grants.invalidate(&(tenant.id().clone(), tenant.generation(), *credential)).await;
+    }
+}
+
+async fn look_up(tenant: &Tenant, credential: &Credential) -> Result<Arc<Grant>, AuthError> {
+    let token = credential.token.as_slice();
+    let rows = tenant.database().query(&sql::AUTHENTICATE, &[&token, &credential.address]).await;
+    let rows = rows.map_err(AuthError::Database)?;
+    let row = rows.first().ok_or(AuthError::Credential)?;
+    if !row.get::<_, bool>("permitted") {
+        return Err(AuthError::Permission);
+    }
+    Ok(Arc::new(Grant { token_id: row.get("token_id"), vendor: row.get("vendor") }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_as_its_sha_256() {
+        // FIPS 180-4's example "abc".
+        let expected = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+            0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
+        ];
+        assert_eq!(hash_token("abc"), expected);
+    }
+
+    #[test]
+    fn an_address_has_one_form() {
+        let mapped = Credential::new("t", "::ffff:192.0.2.1".parse().unwrap());
+        assert!(mapped == Credential::new("t", "192.0.2.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,170 @@
+//! `turnpike check`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use serde::Serialize;
+
+use super::{CommandResult, print_json, table};
+use crate::config::{Config, ConfigError, Fault, TenantConfig};
+use crate::database::{Database, DatabaseError, statements as sql};
+use crate::migrate::latest_version;
+use crate::tls;
+
+/// Databases that are looked at together.
+const AT_ONCE: usize = 8;
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Also connect to each tenant's database: schema, grants, statements
+    #[arg(long)]
+    connect: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Fault,
+    Warning,
+}
+
+/// Something found wanting.
+#[derive(Debug, Serialize)]
+struct Finding {
+    severity: Severity,
+    /// The file, or the tenant whose database was looked at.
+    place: String,
+    key: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    tenants: usize,
+    findings: Vec<Finding>,
+}
+
+/// Prints every finding; exit code 1 where one of them is a fault.
+pub async fn run(args: &CheckArgs, path: &Path) -> CommandResult {
+    let (mut findings, tenants) = match Config::load(path) {
+        Ok(config) => (check_files(&config), config.tenants),
+        Err(ConfigError { faults }) => (faults.iter().map(Finding::from).collect(), Vec::new()),
+    };
+    if args.connect {
+        let looked: Vec<_> = iter(&tenants).map(check_database).buffered(AT_ONCE).collect().await;
+        findings.extend(looked.into_iter().flatten());
+    }
+    let ok = findings.iter().all(|finding| finding.severity != Severity::Fault);
+    if args.json {
+        print_json(&Checked { ok, tenants: tenants.len(), findings });
+    } else {
+        print(&findings, tenants.len(), args.connect);
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(findings: &[Finding], tenants: usize, connected: bool) {
+    if !findings.is_empty() {
+        let mut table = table(["", "where", "key", "reason"]);
+        for finding in findings {
+            let severity = match finding.severity {
+                Severity::Fault => "fault",
+                Severity::Warning => "warning",
+            };
+            table.add_row([severity, &finding.place, &finding.key, &finding.reason]);
+        }
+        println!("{table}");
+    }
+    let looked = if connected { "configuration and databases" } else { "configuration" };
+    println!("{looked} of {tenants} tenants: {} findings", findings.len());
+}
+
+fn check_files(config: &Config) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = config.faults().map(Finding::from).collect();
+    let gateway = &config.gateway;
+    if let Err(error) = tls::server_config(&gateway.tls_certificate, &gateway.tls_key) {
+        findings.push(Finding {
+            severity: Severity::Fault,
+            place: gateway.tls_certificate.display().to_string(),
+            key: "gateway.tls_certificate".to_owned(),
+            reason: crate::access_log::chain(&error),
+        });
+    }
+    findings
+}
+
+async fn check_database(tenant: &TenantConfig) -> Vec<Finding> {
+    let finding = |severity, reason| Finding {
+        severity,
+        place: tenant.id.to_string(),
+        key: "database_url".to_owned(),
+        reason,
+    };
+    let database = match Database::open(tenant) {
+        Ok(database) => database,
+        Err(error) => return vec![finding(Severity::Fault, crate::access_log::chain(&error))],
+    };
+    look(&database).await.map_or_else(
+        |error| vec![finding(Severity::Fault, error.to_string())],
+        |found| found.into_iter().map(|(severity, reason)| finding(severity, reason)).collect(),
+    )
+}
+
+/// Schema first, then grants, then the statements: each explains what would go wrong in the next.
+async fn look(database: &Database) -> Result<Vec<(Severity, String)>, DatabaseError> {
+    let connection = database.connection().await?;
+    let missing = "the schema is missing: run turnpike migrate";
+    let version = match connection.prepare(&[&sql::SCHEMA_VERSION]).await {
+        Ok(()) => connection.query(&sql::SCHEMA_VERSION, &[]).await,
+        Err(error) => Err(error),
+    };
+    let version: Option<i32> = match version {
+        Ok(rows) => rows.first().and_then(|row| row.get("version")),
+        Err(DatabaseError::Refused(fault)) if fault.sqlstate() == Some("42P01") => {
+            return Ok(vec![(Severity::Fault, missing.to_owned())]);
+        }
+        Err(DatabaseError::Refused(fault)) if fault.sqlstate() == Some("42501") => {
+            return Ok(vec![(Severity::Fault, format!("{fault}: run turnpike migrate, which grants it"))]);
+        }
+        Err(error) => return Err(error),
+    };
+    match version {
+        Some(version) if version == latest_version() => {}
+        Some(version) => {
+            let reason = format!("the schema has version {version}, this gateway needs {}", latest_version());
+            return Ok(vec![(Severity::Fault, format!("{reason}: run turnpike migrate"))]);
+        }
+        None => return Ok(vec![(Severity::Fault, missing.to_owned())]),
+    }
+    connection.prepare(&[&sql::CHECK]).await?;
+    let mut findings = Vec::new();
+    for row in connection.query(&sql::CHECK, &[]).await? {
+        let severity =
+            if row.get::<_, &str>("severity") == "fault" { Severity::Fault } else { Severity::Warning };
+        findings.push((severity, row.get("finding")));
+    }
+    for statement in sql::ALL {
+        if let Err(error) = connection.prepare(&[statement]).await {
+            findings
+                .push((Severity::Fault, format!("statement {} can't be prepared: {error}", statement.name)));
+        }
+    }
+    Ok(findings)
+}
+
+impl From<&Fault> for Finding {
+    fn from(fault: &Fault) -> Self {
+        Self {
+            severity: Severity::Fault,
+            place: fault.file.display().to_string(),
+            key: fault.key.clone(),
+            reason: fault.reason.clone(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `[gateway]`: what holds for every tenant and every peer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::section::Section;
+use super::value::{HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, integer, string};
+
+/// The listener, its TLS, and the bounds on peers and on the authentication cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where vendors are served.
+    pub listen: SocketAddr,
+    /// Where operators are served; `None`: nowhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// The certificate chain, PEM. Was readable when the configuration was loaded; not parsed here.
+    pub tls_certificate: PathBuf,
+    /// The certificate's key, PEM. Was readable when the configuration was loaded; not parsed here.
+    pub tls_key: PathBuf,
+    /// By when a request's head and body must have arrived.
+    pub request_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a connection may idle between requests.
+    pub keep_alive_timeout: Duration,
+    /// How long open requests get to end when the gateway stops.
+    pub drain_timeout: Duration,
+    /// Open vendor connections at most.
+    pub max_peers: usize,
+    /// Whether a body's last frame waits until the peer's kernel has acknowledged the bytes before it.
+    pub await_acknowledgement: bool,
+    /// How long a good verdict on a token is remembered.
+    pub auth_cache_ttl: Duration,
+    /// How long a bad verdict on a token is remembered.
+    pub auth_refusal_ttl: Duration,
+    /// Good verdicts remembered at most.
+    pub auth_cache_capacity: u64,
+    /// Bad verdicts remembered at most; apart, so that a flood of bad tokens can't push out the good ones.
+    pub auth_refusal_capacity: u64,
+}
+
+impl GatewayConfig {
+    /// `None` where something required is missing; there is a fault for it then.
+    #[rustfmt::skip] // One key a line: it is a table.
+    pub(super) fn read(section: &mut Section) -> Option<GatewayConfig> {
+        let listen = section.find("listen", address).unwrap_or((Ipv4Addr::UNSPECIFIED, 8443).into());
+        let admin_listen = section.find("admin_listen", address);
+        if admin_listen == Some(listen) && listen.port() != 0 {
+            section.report("admin_listen", format!("must not be the address of listen, {listen}"));
+        }
+        if admin_listen.is_some_and(|admin| !admin.ip().is_loopback()) {
+            section.report("admin_listen", "must be a loopback address: it is plain HTTP and asks for no key");
+        }
+        let tls_certificate = require_file(section, "tls_certificate");
+        let tls_key = require_file(section, "tls_key");
+        let request_timeout = section.find("request_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
+        let handshake_timeout = section.find("handshake_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
+        let keep_alive_timeout = section.find("keep_alive_timeout", duration(HOUR)).unwrap_or(75 * SECOND);
+        let drain_timeout = section.find("drain_timeout", duration(HOUR)).unwrap_or(30 * SECOND);
+        let max_peers = section.find("max_peers", integer(1..=1_000_000)).unwrap_or(10_000);
+        let await_acknowledgement = section.find("await_acknowledgement", boolean).unwrap_or(true);
+        let auth_cache_ttl = section.find("auth_cache_ttl", duration(HOUR)).unwrap_or(30 * SECOND);
+        let auth_refusal_ttl = section.find("auth_refusal_ttl", duration(HOUR)).unwrap_or(5 * SECOND);
+        let auth_cache_capacity = section.find("auth_cache_capacity", integer(1..=10_000_000)).unwrap_or(100_000);
+        let auth_refusal_capacity = section.find("auth_refusal_capacity", integer(1..=10_000_000)).unwrap_or(10_000);
+        Some(GatewayConfig {
+            listen,
+            admin_listen,
+            tls_certificate: tls_certificate?,
+            tls_key: tls_key?,
+            request_timeout,
+            handshake_timeout,
+            keep_alive_timeout,
+            drain_timeout,
+            max_peers,
+            await_acknowledgement,
+            auth_cache_ttl,
+            auth_refusal_ttl,
+            auth_cache_capacity,
+            auth_refusal_capacity,
+        })
+    }
+}
+
+fn require_file(section: &mut Section, key: &str) -> Option<PathBuf> {
+    let directory = section.beside("");
+    section.require(key, |value: Value| {
+        let path = directory.join(string(value)?);
+        check_readable(&path)?;
+        Ok(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Fault;
+
+    /// Reads a `[gateway]` whose certificate and key are this crate's own manifest: some file that is there.
+    fn read(text: &str) -> (Option<GatewayConfig>, Vec<String>) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("g.toml");
+        let text = format!("tls_certificate = \"Cargo.toml\"\ntls_key = \"Cargo.toml\"\n{text}");
+        let mut section = Section::root(&file, text.parse().unwrap());
+        let config = GatewayConfig::read(&mut section);
+        let faults = section.finish();
+        (config, faults.iter().map(|Fault { key, reason, .. }| format!("{key}: {reason}")).collect())
+    }
+
+    #[test]
+    fn the_defaults_are_as_documented() {
+        let (config, faults) = read("");
+        let config = config.unwrap();
+
+        assert_eq!(faults, [""; 0]);
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.admin_listen, None);
+        assert_eq!(config.tls_key, Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        assert_eq!(config.keep_alive_timeout, 75 * SECOND);
+        assert_eq!(config.max_peers, 10_000);
+        assert_eq!(config.auth_refusal_capacity, 10_000);
+    }
+
+    #[test]
+    fn the_wait_for_acknowledgement_can_be_switched_off() {
+        let (config, faults) = read("await_acknowledgement = false\nrequest_timeout = \"0s\"");
+
+        assert!(!config.unwrap().await_acknowledgement);
+        assert_eq!(faults, ["request_timeout: must be 1ms to 5m, is 0s"]);
+    }
+
+    #[test]
+    fn operators_and_vendors_are_not_served_at_one_address() {
+        let (_, faults) = read("listen = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"");
+
+        assert_eq!(faults, ["admin_listen: must not be the address of listen, 127.0.0.1:1"]);
+    }
+
+    #[test]
+    fn a_certificate_is_required_and_must_be_a_readable_file() {
+        let mut section = Section::root(Path::new("nowhere/g.toml"), "tls_key = \"k.pem\"".parse().unwrap());
+
+        assert_eq!(GatewayConfig::read(&mut section), None);
+        assert_eq!(
+            section.finish().iter().map(Fault::to_string).collect::<Vec<_>>(),
+            [
+                "nowhere/g.toml: tls_certificate: is required",
+                "nowhere/g.toml: tls_key: cannot read nowhere/k.pem: No such file or directory (os error 2)",
+            ]
+        );
+    }
+}

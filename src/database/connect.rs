@@ -1,0 +1,216 @@
+//! Opens sessions: TLS as configured, every time-out set, and a driver that takes no doubtful commit for a good one.
+
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Connect;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::statements;
+use crate::config::{ConnectionConfig, DatabaseTls, TenantConfig};
+
+/// An operator's command may wait longer for a lock or a statement than a vendor's call.
+const OWNER_OPTIONS: &str = "-c TimeZone=UTC -c search_path=public -c lock_timeout=60s";
+/// A peer that is gone without a word is noticed after about this long.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    #[error("could not read the certificate authorities in {path}")]
+    Authorities { path: PathBuf, source: rustls::pki_types::pem::Error },
+    #[error("{path} holds no certificate that can be trusted")]
+    NoAuthority { path: PathBuf },
+    #[error("could not set up TLS towards the database")]
+    Tls(#[from] rustls::Error),
+}
+
+/// How to reach one database as one role.
+pub struct Connector {
+    postgres: Config,
+    tls: Option<MakeRustlsConnect>,
+    /// Transaction poolers hand a session to many clients: settings made for a session don't hold there.
+    prepare_session: bool,
+}
+
+impl Connector {
+    /// As the gateway's role, with the tenant's time-outs.
+    pub fn for_gateway(tenant: &TenantConfig) -> Result<Self, ConnectError> {
+        let mut connector = Self::new(&tenant.database)?;
+        let pool = &tenant.pool;
+        connector.prepare_session = pool.prepared_statements;
+        connector.postgres.application_name(format!("turnpike/{}", tenant.id));
+        connector.postgres.connect_timeout(pool.connect_timeout);
+        if pool.prepared_statements {
+            // Statements name their schemas; the search path is closed so that nothing can slip in between.
+            // READ COMMITTED, UTC and JIT are ours to decide: eligibility, grace days and speed rest on them.
+            connector.postgres.options(format!(
+                "-c search_path=pg_catalog -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c jit=off \
+                 -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+                pool.statement_timeout.as_millis(),
+                pool.lock_timeout.as_millis(),
+                pool.idle_in_transaction_timeout.as_millis(),
+            ));
+        }
+        Ok(connector)
+    }
+
+    /// As the role that owns the schema, for the operator's commands.
+    pub fn for_owner(tenant: &TenantConfig) -> Result<Self, ConnectError> {
+        let mut connector = Self::new(&tenant.owner)?;
+        connector.postgres.application_name(format!("turnpike-owner/{}", tenant.id));
+        connector.postgres.connect_timeout(tenant.pool.connect_timeout);
+        connector.postgres.options(OWNER_OPTIONS);
+        Ok(connector)
+    }
+
+    fn new(connection: &ConnectionConfig) -> Result<Self, ConnectError> {
+        let mut postgres = connection.postgres.clone();
+        postgres.keepalives_idle(Duration::from_secs(30));
+        postgres.tcp_user_timeout(TCP_USER_TIMEOUT);
+        let tls = match &connection.tls {
+            DatabaseTls::Disable => None,
+            DatabaseTls::Require => Some(unverified()?),
+            DatabaseTls::VerifyFull { ca } => Some(verified(ca)?),
+        };
+        postgres.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+        Ok(Self { postgres, tls, prepare_session: false })
+    }
+
+    pub(super) fn postgres(&self) -> &Config {
+        &self.postgres
+    }
+
+    /// Opens one session; the driver runs in a task of its own until the client is dropped.
+    pub async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let (client, driver) = match &self.tls {
+            None => {
+                let (client, connection) = self.postgres.connect(NoTls).await?;
+                (client, tokio::spawn(drive(connection)))
+            }
+            Some(tls) => {
+                let (client, connection) = self.postgres.connect(tls.clone()).await?;
+                (client, tokio::spawn(drive(connection)))
+            }
+        };
+        if self.prepare_session {
+            client.batch_execute(statements::SESSION).await?;
+        }
+        Ok((client, driver))
+    }
+}
+
+type Opening<'a> =
+    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + 'a>>;
+
+impl Connect for Connector {
+    fn connect(&self, _config: &Config) -> Opening<'_> {
+        Box::pin(self.open())
+    }
+}
+
+/// Moves a session's bytes until it ends. A commit that PostgreSQL acknowledges without having waited for its standby
+/// comes with a warning; the session is then cut before the acknowledgement is read, so that the commit counts as what it
+/// is: of unknown outcome.
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some("SyncRepWaitForLSN") => {
+                debug!(
+                    sqlstate = notice.code().code(),
+                    "commit was not confirmed by the standby, cutting the session"
+                );
+                return;
+            }
+            Ok(_) => {}
+            Err(_error) => return, // the client's pending request carries it
+        }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Certificate and host name are verified, against the given authorities alone.
+fn verified(path: &PathBuf) -> Result<MakeRustlsConnect, ConnectError> {
+    let unreadable = |source| ConnectError::Authorities { path: path.clone(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+        roots.add(certificate.map_err(unreadable)?)?;
+    }
+    if roots.is_empty() {
+        return Err(ConnectError::NoAuthority { path: path.clone() });
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// Encrypted, but anybody may be at the other end: PostgreSQL's `sslmode=require`.
+fn unverified() -> Result<MakeRustlsConnect, ConnectError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// Accepts every certificate, but still has the peer prove that it holds the certificate's key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

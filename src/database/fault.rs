@@ -1,0 +1,93 @@
+//! What can go wrong with a tenant's database, told without a tenant's data.
+//!
+//! PostgreSQL's DETAIL and CONTEXT can hold values of rows, and the driver's `Display` prints them: nothing but the
+//! SQLSTATE and the primary message is kept here.
+
+use std::fmt;
+
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+
+/// A failed attempt at a tenant's database.
+#[derive(Debug, Clone, Error)]
+pub enum DatabaseError {
+    #[error("could not connect: {0}")]
+    Unreachable(Fault),
+    #[error("no connection became free within pool_timeout")]
+    PoolExhausted,
+    /// The connection went while a statement was under way: whether it took effect isn't known.
+    #[error("lost the connection: {0}")]
+    Lost(Fault),
+    /// The server answered with an error: the statement, and the transaction around it, had no effect.
+    #[error("refused by the server: {0}")]
+    Refused(Fault),
+    /// The answer isn't what this version of the gateway was written for.
+    #[error("unexpected answer: {0}")]
+    Unexpected(Fault),
+}
+
+/// SQLSTATE and message of a PostgreSQL error, or the reason why there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    sqlstate: Option<String>,
+    message: String,
+}
+
+impl Fault {
+    pub fn text(message: impl Into<String>) -> Self {
+        Self { sqlstate: None, message: message.into() }
+    }
+
+    /// The five characters of PostgreSQL's appendix A, where the server answered.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.sqlstate.as_deref()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sqlstate {
+            Some(sqlstate) => write!(f, "{} ({sqlstate})", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl From<&tokio_postgres::Error> for Fault {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        if let Some(db) = error.as_db_error() {
+            return Self { sqlstate: Some(db.code().code().to_owned()), message: db.message().to_owned() };
+        }
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            message = format!("{message}: {source}");
+            cause = source.source();
+        }
+        Self::text(message)
+    }
+}
+
+impl From<&tokio_postgres::Error> for DatabaseError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        let fault = Fault::from(error);
+        match error.code() {
+            Some(code) if ends_session(code) => Self::Lost(fault),
+            Some(_) => Self::Refused(fault),
+            None => Self::Lost(fault),
+        }
+    }
+}
+
+/// Errors with which the server ends the session; it may have committed before it noticed.
+fn ends_session(code: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::CONNECTION_FAILURE,
+        SqlState::CONNECTION_EXCEPTION,
+        SqlState::CONNECTION_DOES_NOT_EXIST,
+    ]
+    .contains(code)
+}

@@ -1,0 +1,59 @@
+//! Every statement that the gateway sends to a tenant's database: its `.sql` file and its parameters' types.
+//!
+//! The types are written here, not asked of the server, so that an unnamed statement costs one round trip where a
+//! transaction pooler forbids prepared ones.
+
+use tokio_postgres::types::Type;
+
+/// SQL text and the types of `$1`, `$2`, ….
+#[derive(Debug)]
+pub struct Statement {
+    pub name: &'static str,
+    pub sql: &'static str,
+    pub parameters: &'static [Type],
+}
+
+macro_rules! statements {
+    ($($(#[$meta:meta])* $name:ident = $file:literal [$($parameter:ident),*];)*) => {
+        $($(#[$meta])* pub const $name: Statement = Statement {
+            name: $file,
+            sql: include_str!(concat!("../sql/", $file, ".sql")),
+            parameters: &[$(Type::$parameter),*],
+        };)*
+        /// All of them, for `turnpike check --connect`.
+        pub const ALL: &[&Statement] = &[$(&$name),*];
+    };
+}
+
+statements! {
+    AUTHENTICATE = "authenticate" [BYTEA, INET];
+    EXPIRE = "expire" [TEXT];
+    CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT];
+    RENEW = "renew" [UUID, FLOAT8];
+    RELEASE = "release" [UUID];
+    VOID = "void" [UUID, TEXT, TEXT];
+    EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];
+    CHECK = "check" [];
+    SCHEMA_VERSION = "schema_version" [];
+    TOKEN_ISSUE = "token_issue" [BYTEA, TEXT, TEXT, BOOL, FLOAT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY];
+    TOKEN_LIST = "token_list" [];
+    TOKEN_REVOKE = "token_revoke" [INT8];
+    VIOLATIONS = "records/violations" [UUID, INT4, INT4];
+    VEHICLES = "records/vehicles" [INT4_ARRAY];
+    PEOPLE = "records/people" [INT4_ARRAY, INT4_ARRAY, BOOL];
+    DETAILS = "records/details" [INT4_ARRAY];
+    ATTACHMENTS = "records/attachments" [INT4_ARRAY];
+    VEHICLE_MAKES = "records/vehicle_makes" [];
+    VEHICLE_COLOURS = "records/vehicle_colours" [];
+    VEHICLE_TYPES = "records/vehicle_types" [];
+    PLATE_TYPES = "records/plate_types" [];
+    PROVINCES = "records/provinces" [];
+    LOCATIONS = "records/locations" [];
+    TICKET_CATEGORIES = "records/ticket_categories" [];
+    VIOLATION_TYPES = "records/violation_types" [];
+}
+
+/// Transaction control and session set-up, sent as they are.
+pub const CLAIM_BEGIN: &str = include_str!("../sql/claim_begin.sql");
+pub const COMMIT: &str = "COMMIT";
+pub const SESSION: &str = include_str!("../sql/session.sql");

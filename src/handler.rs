@@ -1,0 +1,170 @@
+//! One request, from its head to its answer.
+//!
+//! [`Gateway::answer`] never fails: it gives the request its id and its log line, and turns every error into its answer.
+//! [`Gateway::serve`] is the way itself, a stage a line. Every refusal before `authenticate` takes no connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Method, Request};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::access_log::{AccessLog, Outcome};
+use crate::auth::{Authenticator, Credential};
+use crate::claim::{Caller, ClaimError};
+use crate::config::{Config, GatewayConfig};
+use crate::delivery::{Delivery, Head};
+use crate::directory::{Directory, DirectoryError};
+use crate::problem::Problem;
+use crate::request;
+use crate::response::{self, Answer};
+use crate::router::{Route, Router};
+use crate::transport::Socket;
+
+/// A caller who isn't let in is answered no sooner than this, so that the time doesn't tell an unknown client (no database
+/// to ask) from an unknown token.
+const REFUSAL_FLOOR: Duration = Duration::from_millis(50);
+const REQUEST_ID_LIMIT: usize = 64;
+
+/// All that serving needs, shared by every connection.
+pub struct Gateway {
+    pub config: GatewayConfig,
+    pub directory: Directory,
+    router: Router,
+    authenticator: Authenticator,
+    /// Deliveries outlive their handlers; whoever stops the process waits for these.
+    pub deliveries: TaskTracker,
+    /// Cancelled when deliveries have no more time.
+    pub stop: CancellationToken,
+}
+
+impl Gateway {
+    pub fn new(config: &Config) -> Self {
+        let name = format!("{}/{}", std::process::id(), Uuid::new_v4().simple());
+        Self {
+            config: config.gateway.clone(),
+            directory: Directory::open(config, &name),
+            router: Router::new(),
+            authenticator: Authenticator::new(&config.gateway),
+            deliveries: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Answers one request of the vendor at `peer`. Safe to drop: what was claimed is then voided.
+    pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr, socket: Socket) -> Answer {
+        let headers = request.headers().clone();
+        let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer));
+        let mut answer = match self.serve(request, peer, socket, &log).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                log.outcome(Outcome::Refused);
+                if problem == Problem::Unauthenticated {
+                    sleep_until(log.started() + REFUSAL_FLOOR).await;
+                }
+                response::refusal(problem, log.request_id(), &headers)
+            }
+        };
+        response::dress(&mut answer, log.request_id());
+        log.status(answer.status().as_u16());
+        answer
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        socket: Socket,
+        log: &Arc<AccessLog>,
+    ) -> Result<Answer, Problem> {
+        let deadline = log.started() + self.config.request_timeout;
+        let (head, body) = request.into_parts();
+        let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
+        log.route(route.operation.template());
+        match head.method {
+            Method::POST => {}
+            Method::OPTIONS => return Ok(response::preflight(route.operation.allowed_methods())),
+            _ => return Err(Problem::WrongMethod { allowed: route.operation.allowed_methods() }),
+        }
+        let presented =
+            request::read(&head.headers, body, deadline).await.map_err(|error| refused(log, &error))?;
+        let credential = Credential::new(&presented.token, peer);
+        self.send_overdue(&route, credential, socket, log).await
+    }
+
+    async fn send_overdue(
+        &self,
+        route: &Route,
+        credential: Credential,
+        socket: Socket,
+        log: &Arc<AccessLog>,
+    ) -> Result<Answer, Problem> {
+        let id = route.tenant.as_ref().ok_or(Problem::Unauthenticated)?;
+        let tenant = match self.directory.find(id) {
+            Err(error @ DirectoryError::UnknownTenant) => return Err(refused(log, &error)),
+            known => {
+                log.tenant(id.as_str());
+                known.map_err(|error| refused(log, &error))?
+            }
+        };
+        let authenticating = Instant::now();
+        let authenticated = self.authenticator.authenticate(&tenant, &credential).await;
+        log.authenticate_seconds(authenticating.elapsed());
+        authenticated.map_err(|error| refused(log, &error))?;
+
+        let delivery = Delivery {
+            tenant: Arc::clone(&tenant),
+            socket,
+            log: Arc::clone(log),
+            stop: self.stop.clone(),
+            acknowledged: self.config.await_acknowledgement,
+        };
+        let caller = Caller {
+            token: credential.token,
+            address: credential.address,
+            request_id: log.request_id().to_owned(),
+        };
+        match self.deliver(delivery, caller).await {
+            Ok(head) => Ok(response::records(head)),
+            Err(error) => {
+                if matches!(error, ClaimError::Credential | ClaimError::Permission) {
+                    self.authenticator.forget(&tenant, &credential).await;
+                }
+                Err(refused(log, &error))
+            }
+        }
+    }
+
+    /// Runs the delivery in a task of its own and waits for its head.
+    async fn deliver(&self, delivery: Delivery, caller: Caller) -> Result<Head, ClaimError> {
+        let (head, told) = oneshot::channel();
+        self.deliveries.spawn(delivery.run(caller, head));
+        told.await.unwrap_or_else(|_panicked| Err(ClaimError::Broken))
+    }
+}
+
+/// Notes why, and decides what the caller is told.
+fn refused<'a, E>(log: &AccessLog, error: &'a E) -> Problem
+where
+    E: std::error::Error + 'static,
+    Problem: From<&'a E>,
+{
+    log.cause(error);
+    Problem::from(error)
+}
+
+/// The caller's `X-Request-Id` where it is in a safe form, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(|id| {
+        (1..=REQUEST_ID_LIMIT).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    });
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}

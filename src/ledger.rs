@@ -1,0 +1,141 @@
+//! The ledger: what state a batch is in, and the swaps between the states.
+//!
+//! ```text
+//!  rows ── claim ──▶ open ── release ──▶ released   (never handed out again)
+//!                     └──── void ──────▶ void       (rows unmarked, the next call gets them)
+//! ```
+//! Every swap is one statement that compares and swaps, so it may be repeated after a lost answer, on a new connection,
+//! and a late owner finds its batch gone instead of taking it back. Only its owner releases a batch.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::database::{Database, DatabaseError, Fault, Parameters, statements as sql};
+use crate::records::FieldProfile;
+
+/// Tries at a swap whose answer was lost, and the pause between them; together within a lease's length.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What one claim handed over.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub batch_id: i64,
+    /// Made by us before the claim, so that its outcome can be looked up when the answer was lost.
+    pub claim_id: Uuid,
+    pub record_count: i32,
+    pub profile: FieldProfile,
+}
+
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// Somebody else voided the batch when its lease was over: its rows aren't ours any more.
+    #[error("the batch isn't open any more")]
+    NotOpen,
+    #[error("could not {attempt}")]
+    Database { attempt: &'static str, source: DatabaseError },
+}
+
+/// One tenant's ledger, as seen by this gateway process.
+#[derive(Clone)]
+pub struct Ledger {
+    database: Database,
+    gateway: String,
+    lease: Duration,
+}
+
+impl Ledger {
+    /// `gateway` names this process in the ledger; `lease` is how long an open batch is ours without a renewal.
+    pub fn new(database: Database, gateway: String, lease: Duration) -> Self {
+        Self { database, gateway, lease }
+    }
+
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Prolongs the batch's lease by the database's clock.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotOpen`] where the batch was taken over.
+    pub async fn renew(&self, batch: &Batch) -> Result<(), LedgerError> {
+        let rows = self.database.query(&sql::RENEW, &[&batch.claim_id, &self.lease.as_secs_f64()]).await;
+        match rows.map_err(|source| LedgerError::Database { attempt: "renew the lease", source })?.first() {
+            Some(_) => Ok(()),
+            None => Err(LedgerError::NotOpen),
+        }
+    }
+
+    /// Swaps open → released. Ok only where the batch is known to be released, durably.
+    ///
+    /// A lost answer is resolved on a new connection by asking again: the swap finds `released` if the lost one worked.
+    pub async fn release(&self, batch: &Batch) -> Result<(), LedgerError> {
+        let deadline = Instant::now() + self.lease;
+        let parameters: Parameters<'_> = &[&batch.claim_id];
+        let rows = insist(deadline, || self.database.query(&sql::RELEASE, parameters)).await;
+        let rows = rows.map_err(|source| LedgerError::Database { attempt: "release the batch", source })?;
+        match rows.first().map(|row| row.get::<_, &str>(0)) {
+            Some("released") => Ok(()),
+            _ => Err(LedgerError::NotOpen),
+        }
+    }
+
+    /// Swaps open → void and unmarks the batch's rows. A batch that is released, or void already, stays as it is; a claim
+    /// that the ledger doesn't know is fenced off. After an error the lease voids the batch when it is over.
+    pub async fn void(&self, claim_id: Uuid, reason: &str) -> Result<(), LedgerError> {
+        let deadline = Instant::now() + self.lease;
+        let parameters: Parameters<'_> = &[&claim_id, &reason, &self.gateway];
+        let rows = insist(deadline, || self.database.query(&sql::VOID, parameters)).await;
+        rows.map(drop).map_err(|source| LedgerError::Database { attempt: "void the batch", source })
+    }
+
+    /// Voids every batch whose lease is over, whoever its owner was.
+    pub async fn expire(&self) -> Result<Expired, LedgerError> {
+        let rows = self.database.query(&sql::EXPIRE, &[&LEASE_OVER]).await;
+        let rows = rows.map_err(|source| LedgerError::Database {
+            attempt: "void batches whose lease is over",
+            source,
+        })?;
+        let count = |column: &str| rows.first().map_or(0, |row| row.get(column));
+        Ok(Expired { voided: count("voided"), still_open: count("still_open") })
+    }
+}
+
+/// What a sweep of one tenant found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    pub voided: i64,
+    /// Open batches whose lease isn't over.
+    pub still_open: i64,
+}
+
+/// The reason that a batch voided by somebody else's claim or sweep carries.
+pub const LEASE_OVER: &str = "lease over";
+
+/// Repeats an idempotent statement until it is answered, a few times within the deadline.
+async fn insist<T, F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Result<T, DatabaseError>
+where
+    F: Future<Output = Result<T, DatabaseError>>,
+{
+    let mut failure = DatabaseError::Lost(Fault::text("the lease is over"));
+    for tried in 0..TRIES {
+        if tried > 0 {
+            sleep(PAUSE * tried).await;
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        match attempt().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}

@@ -1,0 +1,162 @@
+//! The way from a delivery to hyper: a bounded channel of body frames, and word of how far they have come.
+//!
+//! [`Outlet`] is the delivery's end, [`FrameSource`] the response body's. A delivery that ends without
+//! [`Outlet::finish`] ends the body in an error, so that no client takes what it has for a whole document.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::transport::Socket;
+
+/// Frames that wait for the vendor; with a frame's size this is the read-ahead's memory.
+const FRAMES_AHEAD: usize = 8;
+/// A flush that is due after hyper has asked for more comes within the same poll on HTTP/1.1. On HTTP/2 another task
+/// may have flushed before; after this long, with nothing unflushed, the bytes have left.
+const FLUSH_GRACE: Duration = Duration::from_millis(25);
+/// Between two looks at the send queue: the kernel doesn't announce acknowledgements.
+const FIRST_LOOK: Duration = Duration::from_micros(200);
+const LONGEST_LOOK: Duration = Duration::from_millis(20);
+/// Between two looks at whether bytes move.
+const STALL_LOOK: Duration = Duration::from_millis(250);
+
+/// The vendor's connection is closed: nobody takes frames any more.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the vendor is gone")]
+pub struct VendorGone;
+
+/// The body was ended before its last frame.
+#[derive(Debug, Error)]
+#[error("the delivery was broken off")]
+pub struct BrokenOff;
+
+/// A delivery's end.
+pub struct Outlet {
+    frames: mpsc::Sender<Result<Bytes, BrokenOff>>,
+    asked: watch::Receiver<Asked>,
+    socket: Socket,
+    sent: u64,
+    finished: bool,
+}
+
+/// A response body's end.
+pub struct FrameSource {
+    frames: mpsc::Receiver<Result<Bytes, BrokenOff>>,
+    asked: watch::Sender<Asked>,
+    socket: Socket,
+    taken: u64,
+}
+
+/// hyper took `frames` frames and asked for one more when the socket had completed `flushes` flushes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Asked {
+    frames: u64,
+    flushes: u64,
+}
+
+/// Both ends, for one answer on one vendor connection.
+pub fn open(socket: Socket) -> (Outlet, FrameSource) {
+    let (frames, source) = mpsc::channel(FRAMES_AHEAD);
+    let (asked_sender, asked) = watch::channel(Asked::default());
+    let outlet = Outlet { frames, asked, socket: socket.clone(), sent: 0, finished: false };
+    (outlet, FrameSource { frames: source, asked: asked_sender, socket, taken: 0 })
+}
+
+impl Outlet {
+    /// Hands over one frame, waiting while [`FRAMES_AHEAD`] of them are before it. Safe to drop: the frame isn't sent.
+    pub async fn send(&mut self, frame: Bytes) -> Result<(), VendorGone> {
+        let permit = self.frames.reserve().await.map_err(|_closed| VendorGone)?;
+        permit.send(Ok(frame));
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Waits until every frame has left this process and, where `acknowledged` is asked for, the peer's kernel has
+    /// confirmed their receipt. Unbounded in itself; safe to drop.
+    pub async fn until_delivered(&mut self, acknowledged: bool) -> Result<(), VendorGone> {
+        let sent = self.sent;
+        let asked = *self.asked.wait_for(|asked| asked.frames == sent).await.map_err(|_closed| VendorGone)?;
+        while timeout(FLUSH_GRACE, self.socket.flushed_after(asked.flushes)).await.is_err() {
+            if self.socket.is_flushed() {
+                break;
+            }
+        }
+        let mut look = FIRST_LOOK;
+        while acknowledged && self.socket.unacknowledged() > 0 {
+            sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
+        }
+        if self.frames.is_closed() { Err(VendorGone) } else { Ok(()) }
+    }
+
+    /// Sends the frame that makes the document whole.
+    pub async fn finish(mut self, last: Bytes) -> Result<(), VendorGone> {
+        self.finished = true;
+        self.send(last).await
+    }
+
+    /// Completes when the vendor's connection is closed.
+    pub fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let frames = self.frames.clone();
+        async move { frames.closed().await }
+    }
+
+    /// Completes when there was something for the vendor to take for `limit`, and not a byte of it moved.
+    pub fn stalled(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
+        let (socket, frames) = (self.socket.clone(), self.frames.clone());
+        async move {
+            let mut looks = interval(STALL_LOOK);
+            let (mut last, mut since) = (socket.progress(), Instant::now());
+            loop {
+                looks.tick().await;
+                let now = socket.progress();
+                let waiting = frames.capacity() < FRAMES_AHEAD || !socket.is_flushed() || now.1 > 0;
+                if now != last || !waiting {
+                    (last, since) = (now, Instant::now());
+                }
+                if since.elapsed() >= limit {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Drops the vendor's connection, whatever is still unsent.
+    pub fn cut(&self) {
+        self.socket.cut();
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        if !self.finished && self.frames.try_send(Err(BrokenOff)).is_err() {
+            // The channel is full (or closed): the error can't be queued, and a bare end would look like a good one.
+            self.socket.cut();
+        }
+    }
+}
+
+impl FrameSource {
+    /// The next frame; None after the last one.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        let frame = self.frames.poll_recv(cx);
+        match &frame {
+            Poll::Ready(_) => self.taken += 1,
+            Poll::Pending => {
+                let now = Asked { frames: self.taken, flushes: self.socket.flushes() };
+                self.asked.send_if_modified(|asked| {
+                    let first_time = asked.frames != now.frames || now.frames == 0;
+                    if first_time {
+                        *asked = now;
+                    }
+                    first_time
+                });
+            }
+        }
+        frame
+    }
+}

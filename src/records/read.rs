@@ -1,0 +1,180 @@
+//! Reads a batch from the ledger, chunk by chunk: one flight a chunk, and no connection held in between.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::fields::FieldProfile;
+use crate::database::{Connection, Database, DatabaseError, Fault, Parameters, Statement, statements as sql};
+
+/// Small, so that the first byte is early; it also travels in the claim's own flight.
+pub const FIRST_CHUNK: i32 = 50;
+const LARGEST_CHUNK: i32 = 500;
+const SMALLEST_CHUNK: i32 = 4;
+/// Chunks shrink where violations are wide (comments of a megabyte do occur), so that memory stays bounded.
+const CHUNK_BYTES: usize = 2 * 1024 * 1024;
+
+/// What a flight needs to have prepared on its connection.
+const STATEMENTS: [&Statement; 13] = [
+    &sql::VIOLATIONS,
+    &sql::VEHICLES,
+    &sql::PEOPLE,
+    &sql::DETAILS,
+    &sql::ATTACHMENTS,
+    LOOK_UPS[0],
+    LOOK_UPS[1],
+    LOOK_UPS[2],
+    LOOK_UPS[3],
+    LOOK_UPS[4],
+    LOOK_UPS[5],
+    LOOK_UPS[6],
+    LOOK_UPS[7],
+];
+const LOOK_UPS: [&Statement; 8] = [
+    &sql::VEHICLE_MAKES,
+    &sql::VEHICLE_COLOURS,
+    &sql::VEHICLE_TYPES,
+    &sql::PLATE_TYPES,
+    &sql::PROVINCES,
+    &sql::LOCATIONS,
+    &sql::TICKET_CATEGORIES,
+    &sql::VIOLATION_TYPES,
+];
+
+/// Some violations of a batch, in its order, with every row that their records are made of.
+pub struct Chunk {
+    pub violations: Vec<Row>,
+    pub vehicles: Vec<Row>,
+    pub people: Vec<Row>,
+    pub details: Vec<Row>,
+    pub attachments: Vec<Row>,
+    /// The look-up tables' rows in the order makes, colours, vehicle types, plate types, provinces, locations, ticket
+    /// categories, violation types; in a batch's first chunk only.
+    pub look_ups: Option<[Vec<Row>; 8]>,
+}
+
+/// A batch that is being read.
+pub struct RecordReader {
+    database: Database,
+    claim_id: Uuid,
+    record_count: i32,
+    every_driver: bool,
+    /// Violations that were read with the chunk before (at first: with the claim).
+    ahead: Vec<Row>,
+    /// The position of the last violation in `ahead`; positions count from 1.
+    position: i32,
+    first: bool,
+}
+
+/// The first chunk's violations, for the claim's flight to ask for.
+pub async fn read_first(connection: &Connection, claim_id: Uuid) -> Result<Vec<Row>, DatabaseError> {
+    connection.query(&sql::VIOLATIONS, &[&claim_id, &1_i32, &FIRST_CHUNK]).await
+}
+
+impl RecordReader {
+    /// Goes on where `ahead`, the rows of positions 1 to [`FIRST_CHUNK`], ends.
+    pub fn new(
+        database: Database,
+        claim_id: Uuid,
+        record_count: i32,
+        profile: FieldProfile,
+        ahead: Vec<Row>,
+    ) -> Self {
+        Self {
+            database,
+            claim_id,
+            record_count,
+            every_driver: profile.names_every_driver(),
+            ahead,
+            position: record_count.min(FIRST_CHUNK),
+            first: true,
+        }
+    }
+
+    /// The next chunk, None after the last. Safe to drop: nothing is changed in the database.
+    ///
+    /// # Errors
+    /// Also where a row of the batch isn't there any more: the answer would be incomplete.
+    pub async fn next(&mut self) -> Result<Option<Chunk>, DatabaseError> {
+        let violations = std::mem::take(&mut self.ahead);
+        let Some(row) = violations.first() else {
+            return Ok(None);
+        };
+        let (vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
+        let (after, last) = (self.position, (self.position + next_size(&violations)).min(self.record_count));
+
+        let connection = self.database.connection().await?;
+        connection.prepare(&STATEMENTS).await?;
+        let (vehicles, people): (Parameters<'_>, Parameters<'_>) =
+            (&[&vehicle_ids], &[&vehicle_ids, &user_ids, &self.every_driver]);
+        let violations_only: Parameters<'_> = &[&violation_ids];
+        let flight = async {
+            tokio::try_join!(
+                connection.query(&sql::VEHICLES, vehicles),
+                connection.query(&sql::PEOPLE, people),
+                connection.query(&sql::DETAILS, violations_only),
+                connection.query(&sql::ATTACHMENTS, violations_only),
+                read_look_ups(&connection, self.first),
+                read_violations(&connection, self.claim_id, after, last),
+            )
+        };
+        let flight = flight.await;
+        let (vehicles, people, details, attachments, look_ups, ahead) = connection.finish(flight)?;
+        if ahead.len() != usize::try_from(last - after).unwrap_or_default() {
+            return Err(DatabaseError::Unexpected(Fault::text(
+                "violations of the batch are gone from the database",
+            )));
+        }
+        self.ahead = ahead;
+        self.position = last;
+        self.first = false;
+        Ok(Some(Chunk { violations, vehicles, people, details, attachments, look_ups }))
+    }
+}
+
+async fn read_violations(
+    connection: &Connection,
+    claim_id: Uuid,
+    after: i32,
+    last: i32,
+) -> Result<Vec<Row>, DatabaseError> {
+    if after == last {
+        return Ok(Vec::new());
+    }
+    connection.query(&sql::VIOLATIONS, &[&claim_id, &(after + 1), &last]).await
+}
+
+async fn read_look_ups(
+    connection: &Connection,
+    wanted: bool,
+) -> Result<Option<[Vec<Row>; 8]>, DatabaseError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let [a, b, c, d, e, f, g, h] = LOOK_UPS.map(|statement| connection.query(statement, &[]));
+    let (a, b, c, d, e, f, g, h) = tokio::try_join!(a, b, c, d, e, f, g, h)?;
+    Ok(Some([a, b, c, d, e, f, g, h]))
+}
+
+type Ids = (Vec<i32>, Vec<i32>, Vec<i32>);
+
+/// VehicleIDs, UserIDs and ViolationIDs of a chunk.
+fn related_ids(row: &Row, violations: &[Row]) -> Result<Ids, DatabaseError> {
+    let column = |name: &str| {
+        let position = row.columns().iter().position(|column| column.name() == name);
+        position.ok_or_else(|| DatabaseError::Unexpected(Fault::text(format!("no column {name}"))))
+    };
+    let distinct = |index: usize| {
+        let mut ids: Vec<i32> =
+            violations.iter().filter_map(|row| row.get::<_, Option<i32>>(index)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    Ok((distinct(column("VehicleID")?), distinct(column("userid")?), distinct(column("ViolationID")?)))
+}
+
+fn next_size(violations: &[Row]) -> i32 {
+    let bytes: usize = violations.iter().map(Row::raw_size_bytes).sum();
+    let fitting = CHUNK_BYTES * violations.len() / bytes.max(1);
+    i32::try_from(fitting).unwrap_or(LARGEST_CHUNK).clamp(SMALLEST_CHUNK, LARGEST_CHUNK)
+}

@@ -1,0 +1,149 @@
+//! Answers in HTTP: the documented document, refusals, and the headers that every answer carries.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame};
+use hyper::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::delivery::Head;
+use crate::outlet::{BrokenOff, FrameSource};
+use crate::problem::{Description, Problem};
+
+/// A whole answer in memory, or a batch's frames as they are made.
+pub type AnswerBody = Either<Full<Bytes>, Frames>;
+pub type Answer = Response<AnswerBody>;
+
+const BATCH_ID: HeaderName = HeaderName::from_static("batch-id");
+const BATCH_COUNT: HeaderName = HeaderName::from_static("batch-count");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// What a script in a browser may read beside the body.
+const EXPOSED: HeaderValue = HeaderValue::from_static("Batch-Id, Batch-Count, Retry-After, X-Request-Id");
+const PREFLIGHT_HEADERS: HeaderValue = HeaderValue::from_static("Content-Type, X-Request-Id");
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// A batch's frames as an HTTP body.
+pub struct Frames(FrameSource);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.0.poll_next(cx).map(|frame| frame.map(|frame| frame.map(Frame::data)))
+    }
+}
+
+/// 200 with the documented document, streamed.
+pub fn records(head: Head) -> Answer {
+    let mut answer = Response::new(Either::Right(Frames(head.body)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    if let Some(batch) = head.batch {
+        headers.insert(BATCH_ID, batch.batch_id.into());
+        headers.insert(BATCH_COUNT, batch.record_count.into());
+    }
+    answer
+}
+
+/// 204 to a browser's preflight: what the published sample's `XMLHttpRequest` needs.
+pub fn preflight(allowed: &'static str) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::default()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, PREFLIGHT_HEADERS);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+    answer
+}
+
+/// The documented error object, followed in the same object by RFC 9457's members.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    #[serde(rename = "ErrorCode")]
+    code: u16,
+    #[serde(rename = "ErrorMessage")]
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(rename = "requestId")]
+    request_id: &'a str,
+    retryable: bool,
+}
+
+/// A refusal; `problem+json` where the caller's `Accept` asks for it.
+pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer {
+    let Description { status, code, message, detail, retryable, retry_after, allow } = problem.describe();
+    let body = Refusal {
+        code,
+        message,
+        kind: "about:blank",
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail,
+        request_id,
+        retryable,
+    };
+    let body = serde_json::to_vec(&body).expect("strings, numbers and a bool always have a JSON form");
+    let mut answer = Response::new(Either::Left(Full::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, if wants_problem(accept) { PROBLEM_JSON } else { JSON });
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Some(wait) = retry_after {
+        headers.insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    if let Some(allow) = allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")); // RFC 9110, section 11.6.1: a 401 has one
+    }
+    answer
+}
+
+fn wants_problem(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            range
+                .split(';')
+                .next()
+                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/problem+json"))
+        })
+}
+
+/// Adds what every answer carries.
+pub fn dress(answer: &mut Answer, request_id: &str) {
+    let headers = answer.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}

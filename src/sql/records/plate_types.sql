@@ -1,0 +1,6 @@
+-- A look-up table, read whole once a batch; its first column is the key.
+SELECT l."TypeID",
+       l."TypeName",
+       l."modified",
+       l."typeCode"
+  FROM public.plate_types l

@@ -1,0 +1,56 @@
+-- One chunk of a batch's violations, in the batch's order. The columns below, in this order, are the wire's.
+-- $1 uuid claim_id, $2 integer first position, $3 integer last position
+-- "SentToCollections" shows the value from before the marking; a batch only ever takes rows where that was null.
+-- "taxAmount" is text because the wire has it as a string with four decimals.
+SELECT v."ViolationID",
+       v."SemPermitID",
+       v."Ticket",
+       v."VehicleID",
+       v."Spoiled",
+       v."TicketType",
+       v."Issued",
+       v."convNotice",
+       v."Due",
+       v."ViolationTypeID",
+       v."Fine",
+       v."AdjustedFine",
+       v."Towing",
+       v."taxAmount"::text AS "taxAmount",
+       v."Writer",
+       v."LocationID",
+       v."Comment",
+       v."TicketAppeal",
+       v."appealType",
+       v."appealFormat",
+       v."AccessAdminID",
+       v."ActionedPer",
+       v."Created",
+       v."AppealUserID",
+       v."AppealProcessDate",
+       v."AppealAdminID",
+       v."AppealComment",
+       v."AppealAdminComment",
+       v."AutoNotice",
+       v."ProcessedByCollection",
+       NULL::timestamptz AS "SentToCollections",
+       v."PrivateComments",
+       v."DriveAway",
+       v."UUID",
+       v."VioNotice",
+       v."latitude",
+       v."longitude",
+       v."Warning",
+       v."userid",
+       v."incidentID",
+       v."failToIdentify",
+       v."pin",
+       v."duplicate",
+       v."AdjustmentReason"
+  FROM public.collection_batches b
+  JOIN public.collection_batch_items i
+    ON i.batch_id = b.batch_id
+  JOIN public.violations v
+    ON v."ViolationID" = i."ViolationID"
+ WHERE b.claim_id = $1
+   AND i.position BETWEEN $2 AND $3
+ ORDER BY i.position

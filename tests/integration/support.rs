@@ -1,0 +1,23 @@
+//! What the tests share: one cluster a run ([`database`]), a gateway in this process ([`gateway`]) and the vendor who calls
+//! it ([`vendor`]).
+
+pub mod database;
+pub mod gateway;
+pub mod vendor;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub use self::database::TestDatabase;
+pub use self::gateway::TestGateway;
+pub use self::vendor::{Answer, Vendor};
+
+/// Asks again and again until the condition holds; panics with `what` when it doesn't within ten seconds.
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

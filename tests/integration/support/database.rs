@@ -1,0 +1,150 @@
+//! One cluster a run, one migrated template, one database a tenant of a test.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::OnceCell;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row};
+use turnpike::cluster::{Cluster, ClusterOptions};
+use turnpike::config::Config;
+use turnpike::migrate::migrate;
+
+pub const GATEWAY_ROLE: &str = "turnpike";
+pub const OWNER_ROLE: &str = "turnpike_owner";
+pub const PASSWORD: &str = "canary-password";
+const TEMPLATE: &str = "turnpike_template";
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static COUNT: AtomicU32 = AtomicU32::new(1);
+
+/// The run's cluster. Its server ends with this process.
+pub async fn cluster() -> &'static Cluster {
+    CLUSTER
+        .get_or_init(|| async {
+            let cluster = Cluster::start(ClusterOptions {
+                directory: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster"),
+                durable: false,
+                settings: vec![("max_connections".into(), "400".into())],
+                tls: None,
+            })
+            .await
+            .expect("a cluster for the tests");
+            prepare(&cluster).await;
+            cluster
+        })
+        .await
+}
+
+async fn prepare(cluster: &Cluster) {
+    let client = connect(cluster, "postgres").await;
+    for role in [GATEWAY_ROLE, OWNER_ROLE] {
+        client.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
+    }
+    client.batch_execute(&format!("CREATE DATABASE {TEMPLATE} OWNER {OWNER_ROLE}")).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tenants.toml");
+    let (url, owner) =
+        (cluster.url(GATEWAY_ROLE, PASSWORD, TEMPLATE), cluster.url(OWNER_ROLE, PASSWORD, TEMPLATE));
+    let toml = format!(
+        "[gateway]\ntls_certificate = \"tenants.toml\"\ntls_key = \"tenants.toml\"\n\
+         [tenants.T]\nname = \"template\"\ndatabase_url = \"{url}\"\nowner_database_url = \"{owner}\"\n"
+    );
+    std::fs::write(&file, toml).unwrap();
+    let config = Config::load(&file).unwrap();
+    migrate(&config.tenants[0]).await.unwrap();
+}
+
+async fn connect(cluster: &Cluster, database: &str) -> Client {
+    let (client, connection) = cluster.superuser_config(database).connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A tenant's database, as its back office sees it: a superuser's session, and fixtures.
+pub struct TestDatabase {
+    pub name: String,
+    client: Client,
+}
+
+impl TestDatabase {
+    /// A migrated, empty database.
+    pub async fn create() -> Self {
+        let cluster = cluster().await;
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(cluster, "postgres").await;
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE}"))
+            .await
+            .unwrap();
+        let client = connect(cluster, &name).await;
+        client
+            .batch_execute("INSERT INTO ticket_categories (\"TicketTypeID\") VALUES (1), (2)")
+            .await
+            .unwrap();
+        Self { client, name }
+    }
+
+    /// Another superuser's session on the same database.
+    pub async fn session(&self) -> Client {
+        connect(cluster().await, &self.name).await
+    }
+
+    pub async fn url(&self, role: &str) -> String {
+        cluster().await.url(role, PASSWORD, &self.name)
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
+        self.client.query(sql, parameters).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// The one number that a query gives.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.query(sql, &[]).await[0].get(0)
+    }
+
+    /// Adds `count` violations that are eligible, tickets T-1, T-2, … , each due a day after the other.
+    pub async fn add_overdue(&self, count: i32) {
+        self.query(
+            "INSERT INTO violations (\"Ticket\", \"TicketType\", \"Due\", \"Fine\")
+             SELECT 'T-' || nextval, 1, timestamptz '2020-01-01 00:00:00Z' + nextval * interval '1 hour', 50
+               FROM (SELECT COALESCE(max(\"ViolationID\"), 0) AS used FROM violations) AS violation
+              CROSS JOIN LATERAL generate_series(used + 1, used + $1) AS nextval",
+            &[&count],
+        )
+        .await;
+    }
+
+    /// How many violations are marked as sent.
+    pub async fn marked(&self) -> i64 {
+        self.count("SELECT count(*) FROM violations WHERE \"SentToCollections\" IS NOT NULL").await
+    }
+
+    /// The batches' states, oldest first.
+    pub async fn batch_states(&self) -> Vec<String> {
+        let rows = self.query("SELECT state FROM collection_batches ORDER BY batch_id", &[]).await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Stores a token as `turnpike token issue` does, with the documented permission; gives its id.
+    pub async fn add_token(&self, token: &str, profile: &str) -> i64 {
+        let hash = turnpike::auth::hash_token(token);
+        let rows = self
+            .query(
+                "WITH token AS (
+                     INSERT INTO api_tokens (token_sha256, vendor, field_profile) VALUES ($1, 'Test Collections', $2)
+                     RETURNING token_id
+                 )
+                 INSERT INTO api_permissions (token_id, action, resource)
+                 SELECT token_id, 'user-create', 'violation_collection' FROM token
+                 RETURNING token_id",
+                &[&hash.as_slice(), &profile],
+            )
+            .await;
+        rows[0].get(0)
+    }
+}

@@ -1,0 +1,170 @@
+//! A gateway in this process: real listener, real TLS, a real configuration file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turnpike::certificates::create_authority_and_server;
+use turnpike::config::Config;
+use turnpike::handler::Gateway;
+use turnpike::listener::Listener;
+use turnpike::tls;
+
+use super::database::{GATEWAY_ROLE, OWNER_ROLE, TestDatabase};
+use super::vendor::Vendor;
+
+/// The token that every tenant's vendor has, in each database: the same text, so that isolation is put to the test.
+pub const TOKEN: &str = "canary-token-0123456789-0123456789-0123456789-0123";
+
+static CERTIFICATES: LazyLock<TempDir> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    create_authority_and_server(directory.path(), &["localhost", "127.0.0.1"]).unwrap();
+    directory
+});
+
+/// The certificate authority that a test's vendors trust.
+pub fn authority() -> PathBuf {
+    CERTIFICATES.path().join("ca.pem")
+}
+
+/// A gateway to be: tenants and settings.
+#[derive(Default)]
+pub struct GatewayBuilder {
+    tenants: BTreeMap<String, TenantPlan>,
+    gateway: String,
+}
+
+#[derive(Default)]
+struct TenantPlan {
+    overdue: i32,
+    settings: String,
+}
+
+/// A running gateway, its tenants' databases and its configuration file. Dropped, it stops at once.
+pub struct TestGateway {
+    pub address: SocketAddr,
+    pub directory: TempDir,
+    pub inner: Arc<Gateway>,
+    databases: BTreeMap<String, TestDatabase>,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<()>>,
+}
+
+impl TestGateway {
+    /// Tenants with an empty, migrated database each, and a `full` token.
+    pub fn with_tenants<const N: usize>(ids: [&str; N]) -> GatewayBuilder {
+        let tenants = ids.into_iter().map(|id| (id.to_owned(), TenantPlan::default())).collect();
+        GatewayBuilder { tenants, ..GatewayBuilder::default() }
+    }
+
+    pub fn database(&self, tenant: &str) -> &TestDatabase {
+        &self.databases[tenant]
+    }
+
+    /// A vendor with the tenant's token.
+    pub fn vendor(&self, tenant: &str) -> Vendor {
+        Vendor::new(self.address, tenant, TOKEN)
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("tenants.toml")
+    }
+
+    /// Stops as on SIGTERM, and waits until it has drained.
+    pub async fn drain(&mut self) {
+        self.shutdown.cancel();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    /// Begins to stop as on SIGTERM.
+    pub fn begin_to_drain(&self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}
+
+impl GatewayBuilder {
+    /// Gives a tenant `count` violations that are eligible.
+    pub fn overdue(mut self, tenant: &str, count: i32) -> Self {
+        self.tenants.get_mut(tenant).unwrap().overdue = count;
+        self
+    }
+
+    /// Adds lines to the tenant's section.
+    pub fn tenant_setting(mut self, tenant: &str, toml: &str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().settings += &format!("{toml}\n");
+        self
+    }
+
+    /// Adds lines to `[gateway]`.
+    pub fn gateway_setting(mut self, toml: &str) -> Self {
+        self.gateway += &format!("{toml}\n");
+        self
+    }
+
+    /// Makes the databases and the configuration, without a gateway: for tests that run the binary.
+    pub async fn prepare(&self) -> (TempDir, BTreeMap<String, TestDatabase>) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut databases = BTreeMap::new();
+        let mut toml = format!(
+            "[gateway]\nlisten = \"127.0.0.1:0\"\ntls_certificate = {:?}\ntls_key = {:?}\n{}\n",
+            CERTIFICATES.path().join("gateway.pem"),
+            CERTIFICATES.path().join("gateway.key"),
+            self.gateway
+        );
+        for (id, plan) in &self.tenants {
+            let database = TestDatabase::create().await;
+            database.add_token(TOKEN, "full").await;
+            database.add_overdue(plan.overdue).await;
+            toml += &format!(
+                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"version of {id}\"\ndatabase_url = \"{}\"\n\
+                 owner_database_url = \"{}\"\n{}\n",
+                database.url(GATEWAY_ROLE).await,
+                database.url(OWNER_ROLE).await,
+                plan.settings
+            );
+            databases.insert(id.clone(), database);
+        }
+        fs::write(directory.path().join("tenants.toml"), toml).unwrap();
+        (directory, databases)
+    }
+
+    pub async fn start(self) -> TestGateway {
+        let (directory, databases) = self.prepare().await;
+        let config = Config::load(&directory.path().join("tenants.toml")).unwrap();
+        let (address, inner, shutdown, running) = serve(&config).await;
+        TestGateway { address, directory, inner, databases, shutdown, running: Some(running) }
+    }
+}
+
+async fn serve(config: &Config) -> (SocketAddr, Arc<Gateway>, CancellationToken, JoinHandle<()>) {
+    let gateway = Arc::new(Gateway::new(config));
+    let tls = tls::server_config(&config.gateway.tls_certificate, &config.gateway.tls_key).unwrap();
+    let listener = Listener::bind(config.gateway.listen, tls, Arc::clone(&gateway)).await.unwrap();
+    let address = listener.address().unwrap();
+    let shutdown = CancellationToken::new();
+    let until = shutdown.clone();
+    let running = tokio::spawn(async move { listener.run(until.cancelled()).await });
+    (address, gateway, shutdown, running)
+}
+
+/// A second gateway on the databases of a first, as another process on another machine would be.
+pub async fn second_gateway(config_file: &Path) -> (SocketAddr, JoinHandle<()>) {
+    let config = Config::load(config_file).unwrap();
+    let (address, _gateway, _shutdown, running) = serve(&config).await;
+    (address, running)
+}
