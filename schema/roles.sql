@@ -17,7 +17,7 @@ DECLARE
         'users',
         'payments', 'collection_holds',
         'api_tokens', 'api_permissions',
-        'collection_batches', 'collection_batch_items'
+        'collection_batches'
     ];
     table_name text;
 BEGIN
@@ -57,12 +57,9 @@ BEGIN
 
     -- Claim, release and void. Identity columns need no right on their sequences.
     EXECUTE format('GRANT UPDATE ("SentToCollections") ON TABLE public.violations TO %I', gateway_role);
+    EXECUTE format('GRANT INSERT ON TABLE public.collection_batches TO %I', gateway_role);
     EXECUTE format(
-        'GRANT INSERT ON TABLE public.collection_batches, public.collection_batch_items TO %I',
-        gateway_role
-    );
-    EXECUTE format(
-        'GRANT UPDATE (state, lease_until, released_at, voided_at, void_reason, record_count)'
+        'GRANT UPDATE (state, lease_until, released_at, voided_at, void_reason)'
         ' ON TABLE public.collection_batches TO %I',
         gateway_role
     );

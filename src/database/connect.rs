@@ -56,9 +56,10 @@ impl Connector {
         connector.postgres.connect_timeout(pool.connect_timeout);
         if pool.prepared_statements {
             // Statements name their schemas; the search path is closed so that nothing can slip in between.
-            // READ COMMITTED, UTC and JIT are ours to decide: eligibility, grace days and speed rest on them.
+            // READ COMMITTED, UTC and JIT are ours to decide: eligibility, grace days and speed rest on them. Every
+            // statement finds its rows by an index; statistics that are out of date must not talk it into a scan.
             connector.postgres.options(format!(
-                "-c search_path=pg_catalog -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c jit=off \
+                "-c search_path=pg_catalog -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c jit=off -c enable_seqscan=off \
                  -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
                 pool.statement_timeout.as_millis(),
                 pool.lock_timeout.as_millis(),

@@ -7,11 +7,10 @@ WITH required (relation, privilege) AS (
                'violations', 'violation_details', 'violation_types', 'ticket_categories', 'locations', 'attachments',
                'vehicles', 'vehicle_drivers', 'vehicle_makes', 'vehicle_colours', 'vehicle_types', 'plate_types',
                'provinces', 'users', 'payments', 'collection_holds', 'api_tokens', 'api_permissions',
-               'collection_batches', 'collection_batch_items'
+               'collection_batches'
            ]) AS relation
      UNION ALL
     VALUES ('collection_batches', 'INSERT'),
-           ('collection_batch_items', 'INSERT'),
            ('api_tokens', 'INSERT'),
            ('api_permissions', 'INSERT')
 ),

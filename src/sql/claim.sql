@@ -45,42 +45,36 @@ due AS MATERIALIZED (
 ),
 batch AS (
     INSERT INTO public.collection_batches
-           (claim_id, token_id, vendor, field_profile, state, record_count, claimed_at, lease_until, gateway, request_id)
+           (claim_id, token_id, vendor, field_profile, state, violation_ids, claimed_at, lease_until, gateway, request_id)
     SELECT $3,
            c.token_id,
            c.vendor,
            c.field_profile,
            'open',
-           due_count.records,
+           ARRAY(SELECT d."ViolationID" FROM due d ORDER BY d."Due", d."ViolationID"),
            statement_timestamp(),
            statement_timestamp() + make_interval(secs => $8),
            $9,
            $10
       FROM caller c
-     CROSS JOIN (SELECT count(*)::integer AS records FROM due) AS due_count
-     WHERE due_count.records > 0
+     WHERE EXISTS (SELECT FROM due)
     RETURNING batch_id, record_count
 ),
 -- The mark is the batch's claimed_at: a void unmarks only what still carries it.
+-- An array, not a join: whatever the planner believes of `due`, it finds the rows by their key and never scans the table.
 marked AS (
     UPDATE public.violations v
        SET "SentToCollections" = statement_timestamp()
-      FROM due d
-     WHERE v."ViolationID" = d."ViolationID"
-),
-handed_over AS (
-    INSERT INTO public.collection_batch_items (batch_id, position, "ViolationID")
-    SELECT b.batch_id,
-           row_number() OVER (ORDER BY d."Due", d."ViolationID"),
-           d."ViolationID"
-      FROM batch b
-     CROSS JOIN due d
+     WHERE v."ViolationID" = ANY (ARRAY(SELECT d."ViolationID" FROM due d))
+    RETURNING 1
 )
+-- The division fails, and with it the claim, should a trigger of the institution's have kept a row from being marked:
+-- such a row would be handed out again and again.
 SELECT c.token_id IS NOT NULL AS authenticated,
        COALESCE(c.permitted, false) AS permitted,
        c.field_profile,
        b.batch_id,
-       b.record_count
+       b.record_count / ((SELECT count(*) FROM marked) = b.record_count)::integer AS record_count
   FROM (VALUES (1)) AS always (one)
   LEFT JOIN caller c ON true
   LEFT JOIN batch b ON true

@@ -9,16 +9,14 @@ WITH expired AS (
            void_reason = $1
      WHERE b.state = 'open'
        AND b.lease_until <= statement_timestamp()
-    RETURNING b.batch_id, b.claimed_at
+    RETURNING b.violation_ids, b.claimed_at
 ),
 unmarked AS (
+    -- Arrays, not joins: nothing is expired as a rule, and then nothing must be scanned, whatever the planner believes.
     UPDATE public.violations v
        SET "SentToCollections" = NULL
-      FROM expired e
-      JOIN public.collection_batch_items i
-        ON i.batch_id = e.batch_id
-     WHERE v."ViolationID" = i."ViolationID"
-       AND v."SentToCollections" = e.claimed_at
+     WHERE v."ViolationID" = ANY (ARRAY(SELECT unnest(e.violation_ids) FROM expired e))
+       AND v."SentToCollections" = ANY (ARRAY(SELECT e.claimed_at FROM expired e))
 )
 SELECT (SELECT count(*) FROM expired) AS voided,
        (

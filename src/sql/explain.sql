@@ -36,8 +36,7 @@ handed_over AS (
         b.vendor,
         b.state
     FROM violation AS v
-    JOIN public.collection_batch_items AS i ON i."ViolationID" = v."ViolationID"
-    JOIN public.collection_batches AS b ON b.batch_id = i.batch_id
+    JOIN public.collection_batches AS b ON v."ViolationID" = ANY (b.violation_ids)
     ORDER BY b.batch_id DESC
     LIMIT 1
 ),

@@ -4,19 +4,19 @@
 -- $1 uuid claim_id, $2 text reason, $3 text which gateway
 WITH voided AS (
     INSERT INTO public.collection_batches AS b
-           (claim_id, state, record_count, claimed_at, lease_until, gateway, voided_at, void_reason)
-    VALUES ($1, 'void', 0, statement_timestamp(), statement_timestamp(), $3, statement_timestamp(), $2)
+           (claim_id, state, violation_ids, claimed_at, lease_until, gateway, voided_at, void_reason)
+    VALUES ($1, 'void', '{}', statement_timestamp(), statement_timestamp(), $3, statement_timestamp(), $2)
         ON CONFLICT (claim_id) DO UPDATE
        SET state = 'void',
            voided_at = statement_timestamp(),
            void_reason = $2
      WHERE b.state = 'open'
-    RETURNING b.batch_id, b.claimed_at
+    RETURNING b.violation_ids, b.claimed_at
 )
 UPDATE public.violations v
    SET "SentToCollections" = NULL
-  FROM voided
-  JOIN public.collection_batch_items i
-    ON i.batch_id = voided.batch_id
- WHERE v."ViolationID" = i."ViolationID"
-   AND v."SentToCollections" = voided.claimed_at
+ WHERE v."ViolationID" = ANY (ARRAY(
+           SELECT unnest(voided.violation_ids)
+             FROM voided
+       ))
+   AND v."SentToCollections" = (SELECT voided.claimed_at FROM voided)

@@ -47,10 +47,8 @@ SELECT v."ViolationID",
        v."duplicate",
        v."AdjustmentReason"
   FROM public.collection_batches b
-  JOIN public.collection_batch_items i
-    ON i.batch_id = b.batch_id
+ CROSS JOIN LATERAL unnest(b.violation_ids[$2:$3]) WITH ORDINALITY AS item ("ViolationID", position)
   JOIN public.violations v
-    ON v."ViolationID" = i."ViolationID"
+    ON v."ViolationID" = item."ViolationID"
  WHERE b.claim_id = $1
-   AND i.position BETWEEN $2 AND $3
- ORDER BY i.position
+ ORDER BY item.position
