@@ -60,9 +60,9 @@ pub struct RecordReader {
     every_driver: bool,
     /// Violations that were read with the chunk before (at first: with the claim).
     ahead: Vec<Row>,
-    /// The position of the last violation in `ahead`; positions count from 1.
-    position: i32,
-    first: bool,
+    /// The positions of `ahead`'s violations: after the one, up to the other. Positions count from 1.
+    after: i32,
+    last: i32,
 }
 
 /// The first chunk's violations, for the claim's flight to ask for.
@@ -85,8 +85,8 @@ impl RecordReader {
             record_count,
             every_driver: profile.names_every_driver(),
             ahead,
-            position: record_count.min(FIRST_CHUNK),
-            first: true,
+            after: 0,
+            last: record_count.min(FIRST_CHUNK),
         }
     }
 
@@ -96,11 +96,14 @@ impl RecordReader {
     /// Also where a row of the batch isn't there any more: the answer would be incomplete.
     pub async fn next(&mut self) -> Result<Option<Chunk>, DatabaseError> {
         let violations = std::mem::take(&mut self.ahead);
+        if violations.len() != usize::try_from(self.last - self.after).unwrap_or_default() {
+            return Err(DatabaseError::Unexpected(Fault::text("violations of the batch are gone")));
+        }
         let Some(row) = violations.first() else {
             return Ok(None);
         };
         let (vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
-        let (after, last) = (self.position, (self.position + next_size(&violations)).min(self.record_count));
+        let (after, last) = (self.last, (self.last + next_size(&violations)).min(self.record_count));
 
         let connection = self.database.connection().await?;
         connection.prepare(&STATEMENTS).await?;
@@ -113,20 +116,13 @@ impl RecordReader {
                 connection.query(&sql::PEOPLE, people),
                 connection.query(&sql::DETAILS, violations_only),
                 connection.query(&sql::ATTACHMENTS, violations_only),
-                read_look_ups(&connection, self.first),
+                read_look_ups(&connection, self.after == 0),
                 read_violations(&connection, self.claim_id, after, last),
             )
         };
         let flight = flight.await;
         let (vehicles, people, details, attachments, look_ups, ahead) = connection.finish(flight)?;
-        if ahead.len() != usize::try_from(last - after).unwrap_or_default() {
-            return Err(DatabaseError::Unexpected(Fault::text(
-                "violations of the batch are gone from the database",
-            )));
-        }
-        self.ahead = ahead;
-        self.position = last;
-        self.first = false;
+        (self.ahead, self.after, self.last) = (ahead, after, last);
         Ok(Some(Chunk { violations, vehicles, people, details, attachments, look_ups }))
     }
 }
