@@ -112,14 +112,14 @@ impl Database {
         self.pool.retain(|_, metrics| metrics.last_used() < settings.idle_timeout);
     }
 
+    /// Closes every connection that nobody is using at present.
+    pub fn let_go(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     /// Whether this process holds a connection to the tenant's database at present.
     pub fn is_connected(&self) -> bool {
         self.pool.status().size > 0
-    }
-
-    /// Closes the pool: whoever holds a connection keeps it, nobody gets another.
-    pub fn close(&self) {
-        self.pool.close();
     }
 }
 

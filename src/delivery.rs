@@ -73,6 +73,7 @@ impl Delivery {
     /// Claims for `caller`, tells `head` what became of it, and sees the batch through to released or void.
     /// Not safe to drop: spawn it.
     pub async fn run(self, caller: Caller, head: oneshot::Sender<Result<Head, ClaimError>>) {
+        let _busy = self.socket.busy();
         let claim_id = Uuid::new_v4();
         let (mut outlet, body) = outlet::open(self.socket.clone());
         let claiming = Instant::now();

@@ -60,6 +60,7 @@ impl Gateway {
 
     /// Answers one request of the vendor at `peer`. Safe to drop: what was claimed is then voided.
     pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr, socket: Socket) -> Answer {
+        let _busy = socket.busy();
         let headers = request.headers().clone();
         let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer));
         let mut answer = match self.serve(request, peer, socket, &log).await {

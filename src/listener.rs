@@ -26,7 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Streams that one HTTP/2 connection may have open: vendors make one call at a time.
 const STREAMS_A_CONNECTION: u32 = 32;
 const HEADERS_LIMIT: usize = 64;
-const HEAD_BYTES: usize = 32 * 1024;
+const HEAD_BYTES: u32 = 32 * 1024;
+/// HTTP/1.1's buffer, for a head at most and for frames on their way out.
+const BUFFER_BYTES: usize = 256 * 1024;
 /// What a delivery that is told to stop still gets for voiding its batch.
 const VOID_TIME: Duration = Duration::from_secs(5);
 
@@ -137,6 +139,7 @@ async fn serve(
             }
         }
         () = socket.until_cut() => debug!(%peer, "connection cut"),
+        () = socket.until_idle(gateway.config.keep_alive_timeout) => debug!(%peer, "idle connection closed"),
     }
 }
 
@@ -146,15 +149,13 @@ fn http(gateway: &Gateway) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.request_timeout)
+        .header_read_timeout(config.keep_alive_timeout + config.request_timeout) // counts from the answer before
         .max_headers(HEADERS_LIMIT)
-        .max_buf_size(HEAD_BYTES.max(512 * 1024));
+        .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_A_CONNECTION)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .keep_alive_interval(config.keep_alive_timeout)
-        .keep_alive_timeout(config.handshake_timeout);
+        .max_header_list_size(HEAD_BYTES);
     builder
 }

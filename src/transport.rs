@@ -11,10 +11,15 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
+
+/// Looks at an idle connection within its limit.
+const IDLE_LOOKS: u32 = 8;
 
 /// What is known of one vendor connection's way out. Cheap to clone; says nothing once the connection is closed.
 #[derive(Clone)]
@@ -33,6 +38,16 @@ struct State {
     /// connection open. std Mutex: held for one system call, never across an await.
     descriptor: Mutex<Option<OwnedFd>>,
     cut: CancellationToken,
+    /// Bytes that hyper read or wrote, in pieces: a count that stands still while nothing happens.
+    activity: AtomicU64,
+    /// Held once by us, and once by everything that is under way on this connection.
+    busy: Arc<()>,
+}
+
+/// Something is under way on the connection: it isn't idle, however few bytes move.
+#[derive(Clone)]
+pub struct Busy {
+    _held: Arc<()>,
 }
 
 impl Socket {
@@ -46,6 +61,8 @@ impl Socket {
                 unflushed: AtomicBool::new(false),
                 descriptor: Mutex::new(descriptor),
                 cut: CancellationToken::new(),
+                activity: AtomicU64::new(0),
+                busy: Arc::new(()),
             }),
         }
     }
@@ -76,6 +93,27 @@ impl Socket {
     /// A figure that changes whenever bytes move towards the peer.
     pub fn progress(&self) -> (u64, usize) {
         (self.state.written.load(Ordering::Acquire), self.unacknowledged())
+    }
+
+    /// Keeps the connection from counting as idle while it is held.
+    pub fn busy(&self) -> Busy {
+        Busy { _held: Arc::clone(&self.state.busy) }
+    }
+
+    /// Completes when nothing was under way and no byte moved for `limit`.
+    pub async fn until_idle(&self, limit: Duration) {
+        let mut looks = interval(limit / IDLE_LOOKS);
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            looks.tick().await;
+            let now = self.state.activity.load(Ordering::Acquire);
+            if now != last || Arc::strong_count(&self.state.busy) > 1 {
+                (last, since) = (now, Instant::now());
+            }
+            if since.elapsed() >= limit {
+                return;
+            }
+        }
     }
 
     /// Has the connection dropped at once, with whatever is still unsent: for a peer that has stopped reading.
@@ -113,13 +151,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.socket.state.activity.fetch_add(1, Ordering::AcqRel);
+        }
+        read
     }
 }
 
 impl<S> Watched<S> {
     fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written {
+            self.socket.state.activity.fetch_add(1, Ordering::AcqRel);
             self.socket.state.unflushed.store(true, Ordering::Release);
             self.socket.state.written.fetch_add(*count as u64, Ordering::AcqRel);
         }
