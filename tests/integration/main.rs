@@ -2,4 +2,6 @@
 //! of its own, made from a migrated template, and all run in parallel.
 
 mod claim;
+mod preflight;
+mod refusals;
 mod support;
