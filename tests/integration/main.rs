@@ -2,6 +2,10 @@
 //! of its own, made from a migrated template, and all run in parallel.
 
 mod claim;
+mod commands;
+mod layers;
 mod preflight;
+mod process;
 mod refusals;
 mod support;
+mod tokens;
