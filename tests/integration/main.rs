@@ -4,6 +4,7 @@
 mod claim;
 mod commands;
 mod layers;
+mod logs;
 mod preflight;
 mod process;
 mod refusals;
