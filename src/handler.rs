@@ -87,6 +87,7 @@ impl Gateway {
     ) -> Result<Answer, Problem> {
         let deadline = log.started() + self.config.request_timeout;
         let (head, body) = request.into_parts();
+        request::check_host(&head).map_err(|error| refused(log, &error))?;
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
         log.route(route.operation.template());
         match head.method {

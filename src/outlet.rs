@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -133,8 +134,12 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if !self.finished && self.frames.try_send(Err(BrokenOff)).is_err() {
-            // The channel is full (or closed): the error can't be queued, and a bare end would look like a good one.
+        if self.finished {
+            return;
+        }
+        if let Err(TrySendError::Full(_)) = self.frames.try_send(Err(BrokenOff)) {
+            // The error can't be queued, and a bare end would look like a good one. Where the body is dropped already
+            // there is no end to be misread, and the connection may be about to carry a refusal.
             self.socket.cut();
         }
     }

@@ -21,6 +21,7 @@ pub enum Problem {
     MissingClient,
     UnknownPath,
     WrongMethod { allowed: &'static str },
+    NoHost,
     NotJson,
     EncodedBody,
     Malformed,
@@ -74,6 +75,7 @@ impl Problem {
                 allow: Some(allowed),
                 ..refusal(405, 9003, NOT_PARSED, "Use one of the methods in the Allow header.")
             },
+            Self::NoHost => refusal(400, 9003, NOT_PARSED, "Send one Host header, as HTTP/1.1 asks."),
             Self::NotJson => refusal(415, 9003, NOT_PARSED, "Send Content-Type: application/json, in UTF-8."),
             Self::EncodedBody => refusal(415, 9003, NOT_PARSED, "Send the body without Content-Encoding."),
             Self::Malformed => refusal(
@@ -158,6 +160,7 @@ impl From<&RouteError> for Problem {
 impl From<&RequestError> for Problem {
     fn from(error: &RequestError) -> Self {
         match error {
+            RequestError::NoHost => Self::NoHost,
             RequestError::NotJson => Self::NotJson,
             RequestError::EncodedBody => Self::EncodedBody,
             RequestError::Malformed | RequestError::BodyLost => Self::Malformed,

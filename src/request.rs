@@ -7,8 +7,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::Version;
 use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::http::request::Parts;
 use mime::Mime;
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -28,6 +30,8 @@ pub struct Presented {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RequestError {
+    #[error("the request has no Host, or several")]
+    NoHost,
     #[error("the content type isn't JSON")]
     NotJson,
     #[error("the body has a content encoding")]
@@ -44,6 +48,13 @@ pub enum RequestError {
     MissingToken,
     #[error("apiToken is over {TOKEN_LIMIT} characters")]
     TokenTooLong,
+}
+
+/// An HTTP/1.1 request has one Host; any other must be refused, or a proxy before us might take it for another site's
+/// (RFC 9112, section 3.2).
+pub fn check_host(head: &Parts) -> Result<(), RequestError> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if head.version == Version::HTTP_11 && hosts != 1 { Err(RequestError::NoHost) } else { Ok(()) }
 }
 
 /// Reads the credential out of a POST, whose body must have arrived by `deadline`.

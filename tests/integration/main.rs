@@ -1,5 +1,14 @@
 //! Behaviour over real HTTPS and real PostgreSQL. One binary, so that there is one cluster a run; every test has databases
 //! of its own, made from a migrated template, and all run in parallel.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed, which is what it is for")]
+
 mod claim;
+mod commands;
+mod layers;
+mod logs;
+mod preflight;
+mod process;
+mod refusals;
 mod support;
+mod tokens;

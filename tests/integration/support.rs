@@ -1,8 +1,11 @@
-//! What the tests share: one cluster a run ([`database`]), a gateway in this process ([`gateway`]) and the vendor who calls
-//! it ([`vendor`]).
+//! What the tests share: one cluster a run ([`database`]), a gateway in this process ([`gateway`]) or as the built binary
+//! ([`program`]), the vendor who calls it ([`vendor`]), one who writes by hand ([`raw`]), and a [`proxy`] to break.
 
 pub mod database;
 pub mod gateway;
+pub mod program;
+pub mod proxy;
+pub mod raw;
 pub mod vendor;
 
 use std::time::Duration;
@@ -10,7 +13,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use self::database::TestDatabase;
-pub use self::gateway::TestGateway;
+pub use self::gateway::{TOKEN, TestGateway};
+pub use self::program::{Serving, turnpike};
+pub use self::proxy::Proxy;
+pub use self::raw::RawPeer;
 pub use self::vendor::{Answer, Vendor};
 
 /// Asks again and again until the condition holds; panics with `what` when it doesn't within ten seconds.

@@ -70,19 +70,25 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A migrated, empty database.
     pub async fn create() -> Self {
+        let database = Self::create_from(TEMPLATE).await;
+        database.execute("INSERT INTO ticket_categories (\"TicketTypeID\") VALUES (1), (2)").await;
+        database
+    }
+
+    /// A database without any schema, as `CREATE DATABASE` leaves it.
+    pub async fn create_bare() -> Self {
+        Self::create_from("template0").await
+    }
+
+    async fn create_from(template: &str) -> Self {
         let cluster = cluster().await;
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let admin = connect(cluster, "postgres").await;
         admin
-            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE}"))
+            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE}"))
             .await
             .unwrap();
-        let client = connect(cluster, &name).await;
-        client
-            .batch_execute("INSERT INTO ticket_categories (\"TicketTypeID\") VALUES (1), (2)")
-            .await
-            .unwrap();
-        Self { client, name }
+        Self { client: connect(cluster, &name).await, name }
     }
 
     /// Another superuser's session on the same database.
@@ -117,6 +123,25 @@ impl TestDatabase {
             &[&count],
         )
         .await;
+    }
+
+    /// How many sessions gateways have on this database; idle ones stay, so this tells whether one was ever opened.
+    pub async fn gateway_sessions(&self) -> i64 {
+        self.count(
+            "SELECT count(*) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE 'turnpike/%'",
+        )
+        .await
+    }
+
+    /// Whether a gateway's session waits for a lock.
+    pub async fn gateway_waits(&self) -> bool {
+        self.count(
+            "SELECT count(*) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE 'turnpike/%' AND wait_event_type = 'Lock'",
+        )
+        .await
+            > 0
     }
 
     /// How many violations are marked as sent.

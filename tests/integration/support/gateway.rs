@@ -15,7 +15,7 @@ use turnpike::handler::Gateway;
 use turnpike::listener::Listener;
 use turnpike::tls;
 
-use super::database::{GATEWAY_ROLE, OWNER_ROLE, TestDatabase};
+use super::database::{GATEWAY_ROLE, OWNER_ROLE, TestDatabase, cluster};
 use super::vendor::Vendor;
 
 /// The token that every tenant's vendor has, in each database: the same text, so that isolation is put to the test.
@@ -43,6 +43,9 @@ pub struct GatewayBuilder {
 struct TenantPlan {
     overdue: i32,
     settings: String,
+    port: Option<u16>,
+    role: Option<&'static str>,
+    bare: bool,
 }
 
 /// A running gateway, its tenants' databases and its configuration file. Dropped, it stops at once.
@@ -69,6 +72,11 @@ impl TestGateway {
     /// A vendor with the tenant's token.
     pub fn vendor(&self, tenant: &str) -> Vendor {
         Vendor::new(self.address, tenant, TOKEN)
+    }
+
+    /// Another path of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -110,6 +118,24 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has the gateway reach the tenant's database at this port: a [`Proxy`](super::Proxy)'s, or a closed one.
+    pub fn database_port(mut self, tenant: &str, port: u16) -> Self {
+        self.tenants.get_mut(tenant).unwrap().port = Some(port);
+        self
+    }
+
+    /// Has the gateway connect as another role than its own.
+    pub fn database_role(mut self, tenant: &str, role: &'static str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().role = Some(role);
+        self
+    }
+
+    /// Leaves the tenant's database without schema.
+    pub fn bare(mut self, tenant: &str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().bare = true;
+        self
+    }
+
     /// Adds lines to `[gateway]`.
     pub fn gateway_setting(mut self, toml: &str) -> Self {
         self.gateway += &format!("{toml}\n");
@@ -127,13 +153,21 @@ impl GatewayBuilder {
             self.gateway
         );
         for (id, plan) in &self.tenants {
-            let database = TestDatabase::create().await;
-            database.add_token(TOKEN, "full").await;
-            database.add_overdue(plan.overdue).await;
+            let database = if plan.bare {
+                TestDatabase::create_bare().await
+            } else {
+                let database = TestDatabase::create().await;
+                database.add_token(TOKEN, "full").await;
+                database.add_overdue(plan.overdue).await;
+                database
+            };
+            let mut url = database.url(plan.role.unwrap_or(GATEWAY_ROLE)).await;
+            if let Some(port) = plan.port {
+                url = url.replace(&format!(":{}/", cluster().await.port()), &format!(":{port}/"));
+            }
             toml += &format!(
-                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"version of {id}\"\ndatabase_url = \"{}\"\n\
+                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"version of {id}\"\ndatabase_url = \"{url}\"\n\
                  owner_database_url = \"{}\"\n{}\n",
-                database.url(GATEWAY_ROLE).await,
                 database.url(OWNER_ROLE).await,
                 plan.settings
             );

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::gateway::authority;
@@ -58,8 +58,17 @@ impl Vendor {
 
 /// HTTP/2 or HTTP/1.1 by ALPN, no proxies, nothing decompressed.
 pub fn client() -> Client {
+    client_builder().build().unwrap()
+}
+
+/// HTTP/1.1 alone.
+pub fn http1_client() -> Client {
+    client_builder().http1_only().build().unwrap()
+}
+
+fn client_builder() -> ClientBuilder {
     let pem = std::fs::read(authority()).unwrap();
-    Client::builder().no_proxy().tls_certs_only([Certificate::from_pem(&pem).unwrap()]).build().unwrap()
+    Client::builder().no_proxy().tls_certs_only([Certificate::from_pem(&pem).unwrap()])
 }
 
 impl Answer {
