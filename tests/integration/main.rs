@@ -2,4 +2,5 @@
 //! of its own, made from a migrated template, and all run in parallel.
 
 mod claim;
+mod documented_sample;
 mod support;

@@ -3,6 +3,8 @@
 
 pub mod database;
 pub mod gateway;
+pub mod record;
+pub mod slow_vendor;
 pub mod vendor;
 
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::database::TestDatabase;
 pub use self::gateway::TestGateway;
+pub use self::slow_vendor::SlowVendor;
 pub use self::vendor::{Answer, Vendor};
 
 /// Asks again and again until the condition holds; panics with `what` when it doesn't within ten seconds.

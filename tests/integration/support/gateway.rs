@@ -42,6 +42,7 @@ pub struct GatewayBuilder {
 #[derive(Default)]
 struct TenantPlan {
     overdue: i32,
+    version: Option<String>,
     settings: String,
 }
 
@@ -104,6 +105,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Gives a tenant another product version than "version of" its id.
+    pub fn version(mut self, tenant: &str, version: &str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().version = Some(version.to_owned());
+        self
+    }
+
     /// Adds lines to the tenant's section.
     pub fn tenant_setting(mut self, tenant: &str, toml: &str) -> Self {
         self.tenants.get_mut(tenant).unwrap().settings += &format!("{toml}\n");
@@ -130,8 +137,9 @@ impl GatewayBuilder {
             let database = TestDatabase::create().await;
             database.add_token(TOKEN, "full").await;
             database.add_overdue(plan.overdue).await;
+            let version = plan.version.clone().unwrap_or_else(|| format!("version of {id}"));
             toml += &format!(
-                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"version of {id}\"\ndatabase_url = \"{}\"\n\
+                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"{version}\"\ndatabase_url = \"{}\"\n\
                  owner_database_url = \"{}\"\n{}\n",
                 database.url(GATEWAY_ROLE).await,
                 database.url(OWNER_ROLE).await,
