@@ -4,3 +4,4 @@
 mod claim;
 mod documented_sample;
 mod support;
+mod wire;
