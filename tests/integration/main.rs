@@ -3,5 +3,6 @@
 
 mod claim;
 mod documented_sample;
+mod eligibility;
 mod support;
 mod wire;
