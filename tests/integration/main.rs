@@ -2,6 +2,7 @@
 //! of its own, made from a migrated template, and all run in parallel.
 
 mod claim;
+mod delivery;
 mod documented_sample;
 mod eligibility;
 mod support;
