@@ -2,8 +2,10 @@
 //! of its own, made from a migrated template, and all run in parallel.
 
 mod claim;
+mod concurrency;
 mod delivery;
 mod documented_sample;
 mod eligibility;
+mod isolation;
 mod support;
 mod wire;
