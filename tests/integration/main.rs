@@ -7,5 +7,6 @@ mod delivery;
 mod documented_sample;
 mod eligibility;
 mod isolation;
+mod plans;
 mod support;
 mod wire;
