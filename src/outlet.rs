@@ -3,6 +3,8 @@
 //! [`Outlet`] is the delivery's end, [`FrameSource`] the response body's. A delivery that ends without
 //! [`Outlet::finish`] ends the body in an error, so that no client takes what it has for a whole document.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -40,7 +42,7 @@ pub struct Outlet {
     frames: mpsc::Sender<Result<Bytes, BrokenOff>>,
     asked: watch::Receiver<Asked>,
     socket: Socket,
-    sent: u64,
+    sent: Arc<AtomicU64>,
     finished: bool,
 }
 
@@ -63,7 +65,7 @@ struct Asked {
 pub fn open(socket: Socket) -> (Outlet, FrameSource) {
     let (frames, source) = mpsc::channel(FRAMES_AHEAD);
     let (asked_sender, asked) = watch::channel(Asked::default());
-    let outlet = Outlet { frames, asked, socket: socket.clone(), sent: 0, finished: false };
+    let outlet = Outlet { frames, asked, socket: socket.clone(), sent: Arc::default(), finished: false };
     (outlet, FrameSource { frames: source, asked: asked_sender, socket, taken: 0 })
 }
 
@@ -72,14 +74,14 @@ impl Outlet {
     pub async fn send(&mut self, frame: Bytes) -> Result<(), VendorGone> {
         let permit = self.frames.reserve().await.map_err(|_closed| VendorGone)?;
         permit.send(Ok(frame));
-        self.sent += 1;
+        self.sent.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
     /// Waits until every frame has left this process and, where `acknowledged` is asked for, the peer's kernel has
     /// confirmed their receipt. Unbounded in itself; safe to drop.
     pub async fn until_delivered(&mut self, acknowledged: bool) -> Result<(), VendorGone> {
-        let sent = self.sent;
+        let sent = self.sent.load(Ordering::Acquire);
         let asked = *self.asked.wait_for(|asked| asked.frames == sent).await.map_err(|_closed| VendorGone)?;
         while timeout(FLUSH_GRACE, self.socket.flushed_after(asked.flushes)).await.is_err() {
             if self.socket.is_flushed() {
@@ -87,7 +89,7 @@ impl Outlet {
             }
         }
         let mut look = FIRST_LOOK;
-        while acknowledged && self.socket.unacknowledged() > 0 {
+        while acknowledged && (self.socket.unacknowledged() > 0 || !self.socket.is_flushed()) {
             sleep(look).await;
             look = (look * 2).min(LONGEST_LOOK);
         }
@@ -108,14 +110,16 @@ impl Outlet {
 
     /// Completes when there was something for the vendor to take for `limit`, and not a byte of it moved.
     pub fn stalled(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
-        let (socket, frames) = (self.socket.clone(), self.frames.clone());
+        let (socket, asked, sent) = (self.socket.clone(), self.asked.clone(), Arc::clone(&self.sent));
         async move {
             let mut looks = interval(STALL_LOOK);
             let (mut last, mut since) = (socket.progress(), Instant::now());
             loop {
                 looks.tick().await;
                 let now = socket.progress();
-                let waiting = frames.capacity() < FRAMES_AHEAD || !socket.is_flushed() || now.1 > 0;
+                // A frame may have been taken by hyper and wait there for an HTTP/2 window.
+                let untaken = asked.borrow().frames < sent.load(Ordering::Acquire);
+                let waiting = untaken || !socket.is_flushed() || now.1 > 0;
                 if now != last || !waiting {
                     (last, since) = (now, Instant::now());
                 }

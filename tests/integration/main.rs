@@ -5,10 +5,17 @@
 
 mod claim;
 mod commands;
+mod concurrency;
+mod delivery;
+mod documented_sample;
+mod eligibility;
+mod isolation;
 mod layers;
 mod logs;
+mod plans;
 mod preflight;
 mod process;
 mod refusals;
 mod support;
 mod tokens;
+mod wire;

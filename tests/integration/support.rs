@@ -6,6 +6,8 @@ pub mod gateway;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod record;
+pub mod slow_vendor;
 pub mod vendor;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ pub use self::gateway::{TOKEN, TestGateway};
 pub use self::program::{Serving, turnpike};
 pub use self::proxy::Proxy;
 pub use self::raw::RawPeer;
+pub use self::slow_vendor::SlowVendor;
 pub use self::vendor::{Answer, Vendor};
 
 /// Asks again and again until the condition holds; panics with `what` when it doesn't within ten seconds.

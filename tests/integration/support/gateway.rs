@@ -42,6 +42,7 @@ pub struct GatewayBuilder {
 #[derive(Default)]
 struct TenantPlan {
     overdue: i32,
+    version: Option<String>,
     settings: String,
     port: Option<u16>,
     role: Option<&'static str>,
@@ -112,6 +113,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Gives a tenant another product version than "version of" its id.
+    pub fn version(mut self, tenant: &str, version: &str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().version = Some(version.to_owned());
+        self
+    }
+
     /// Adds lines to the tenant's section.
     pub fn tenant_setting(mut self, tenant: &str, toml: &str) -> Self {
         self.tenants.get_mut(tenant).unwrap().settings += &format!("{toml}\n");
@@ -165,8 +172,9 @@ impl GatewayBuilder {
             if let Some(port) = plan.port {
                 url = url.replace(&format!(":{}/", cluster().await.port()), &format!(":{port}/"));
             }
+            let version = plan.version.clone().unwrap_or_else(|| format!("version of {id}"));
             toml += &format!(
-                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"version of {id}\"\ndatabase_url = \"{url}\"\n\
+                "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"{version}\"\ndatabase_url = \"{url}\"\n\
                  owner_database_url = \"{}\"\n{}\n",
                 database.url(OWNER_ROLE).await,
                 plan.settings
