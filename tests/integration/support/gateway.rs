@@ -153,8 +153,10 @@ impl GatewayBuilder {
     pub async fn prepare(&self) -> (TempDir, BTreeMap<String, TestDatabase>) {
         let directory = tempfile::tempdir().unwrap();
         let mut databases = BTreeMap::new();
+        // connect_timeout: a busy machine's slow log-ins are no test's business.
         let mut toml = format!(
-            "[gateway]\nlisten = \"127.0.0.1:0\"\ntls_certificate = {:?}\ntls_key = {:?}\n{}\n",
+            "[gateway]\nlisten = \"127.0.0.1:0\"\ntls_certificate = {:?}\ntls_key = {:?}\n{}\n\
+             [defaults]\nconnect_timeout = \"1m\"\n",
             CERTIFICATES.path().join("gateway.pem"),
             CERTIFICATES.path().join("gateway.key"),
             self.gateway
