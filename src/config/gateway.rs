@@ -20,7 +20,7 @@ pub struct GatewayConfig {
     pub tls_certificate: PathBuf,
     /// The certificate's key, PEM. Was readable when the configuration was loaded; not parsed here.
     pub tls_key: PathBuf,
-    /// By when a request's head and body must have arrived.
+    /// How long a request's body may take to arrive after its head.
     pub request_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,

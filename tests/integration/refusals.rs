@@ -266,7 +266,7 @@ fn error_code(raw: &str) -> Option<i64> {
 async fn odd_http_claims_nothing() {
     let gateway = TestGateway::with_tenants(["A"])
         .overdue("A", 1)
-        .gateway_setting("request_timeout = \"300ms\"")
+        .gateway_setting("request_timeout = \"300ms\"\nkeep_alive_timeout = \"300ms\"")
         .start()
         .await;
     let body = json!({ "apiToken": TOKEN }).to_string();
