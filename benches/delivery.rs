@@ -8,12 +8,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
 use turnpike::certificates::create_authority_and_server;
-use turnpike::claim::{Caller, Claim};
+use turnpike::claim::{Caller, Claim, Claimed};
 use turnpike::cluster::{Cluster, ClusterOptions};
 use turnpike::config::{Config, TenantConfig};
 use turnpike::database::Database;
@@ -32,10 +32,10 @@ const LONG_HISTORY: i32 = 1_000_000;
 const POLLS: usize = 300;
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("the benchmark calls the gateway by curl: apt-get install curl");
-        std::process::exit(1);
+        return ExitCode::FAILURE;
     }
     let bench = Bench::prepare().await;
     println!("\nmachine: {}", machine());
@@ -43,6 +43,7 @@ async fn main() {
     bench.measure_memory().await;
     bench.compare_polls().await;
     bench.cluster.stop().await;
+    ExitCode::SUCCESS
 }
 
 struct Bench {
@@ -224,7 +225,7 @@ async fn run_floor(tenant: &TenantConfig) -> Duration {
         database: &database,
         ledger: &ledger,
         eligibility: &tenant.eligibility,
-        claim_id,
+        replay_window: tenant.delivery.replay_window,
         limit: None,
     };
     let caller = Caller {
@@ -233,9 +234,9 @@ async fn run_floor(tenant: &TenantConfig) -> Duration {
         request_id: "bench".to_owned(),
     };
     let started = Instant::now();
-    let claimed = claim.run(&caller).await.expect("a claim").expect("something to claim");
-    let batch = claimed.batch;
-    let mut reader = RecordReader::new(database, claim_id, batch.record_count, batch.profile, claimed.first);
+    let claimed = claim.run(claim_id, &caller, None).await.expect("a claim");
+    let Claimed::Fresh { batch, first, .. } = claimed else { panic!("something to claim") };
+    let mut reader = RecordReader::new(database, batch.source(), batch.profile, first);
     let mut read = 0;
     while let Some(chunk) = reader.next().await.expect("a chunk") {
         read += chunk.violations.len();

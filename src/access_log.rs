@@ -12,15 +12,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+/// What a caller makes up isn't logged (OpenTelemetry, `http.request.method`).
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
 /// How a request ended, beyond its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The answer went out whole; a batch, if there was one, is released.
+    /// The whole answer was handed to the connection; a batch, if there was one, is released.
     Delivered,
     /// The batch is released, but the vendor's connection closed before the last frame was taken.
     ReleasedUnread,
     /// The delivery was broken off: nothing stays marked.
     Void,
+    /// A replay, a preview or an empty answer was broken off: there was nothing to void.
+    BrokenOff,
     /// Answered with an error; nothing was marked.
     Refused,
 }
@@ -31,6 +36,7 @@ impl Outcome {
             Self::Delivered => "delivered",
             Self::ReleasedUnread => "released_unread",
             Self::Void => "void",
+            Self::BrokenOff => "broken_off",
             Self::Refused => "refused",
         }
     }
@@ -39,7 +45,7 @@ impl Outcome {
 /// A request's log line in the making.
 pub struct AccessLog {
     request_id: String,
-    method: String,
+    method: &'static str,
     peer: IpAddr,
     started: Instant,
     fields: Mutex<Fields>, // std Mutex: held for one assignment, never across an await
@@ -63,7 +69,7 @@ struct Fields {
 
 impl AccessLog {
     pub fn start(request_id: String, method: &str, peer: IpAddr) -> Self {
-        let method = if method.len() <= 16 { method.to_owned() } else { "_OTHER".to_owned() };
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
         Self { request_id, method, peer, started: Instant::now(), fields: Mutex::default() }
     }
 
@@ -99,9 +105,9 @@ impl AccessLog {
         self.fields().cause = Some(chain(error));
     }
 
-    pub fn batch(&self, id: i64, count: i32) {
+    pub fn batch(&self, id: Option<i64>, count: i32) {
         let mut fields = self.fields();
-        (fields.batch_id, fields.batch_count) = (Some(id), Some(count));
+        (fields.batch_id, fields.batch_count) = (id, Some(count));
     }
 
     pub fn sent(&self, bytes: usize) {

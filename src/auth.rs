@@ -41,6 +41,8 @@ pub fn hash_token(token: &str) -> TokenHash {
 pub struct Grant {
     pub token_id: i64,
     pub vendor: String,
+    /// The token only ever gets previews.
+    pub sandbox: bool,
 }
 
 #[derive(Debug, Clone, Error)]
@@ -114,7 +116,11 @@ async fn look_up(tenant: &Tenant, credential: &Credential) -> Result<Arc<Grant>,
     if !row.get::<_, bool>("permitted") {
         return Err(AuthError::Permission);
     }
-    Ok(Arc::new(Grant { token_id: row.get("token_id"), vendor: row.get("vendor") }))
+    Ok(Arc::new(Grant {
+        token_id: row.get("token_id"),
+        vendor: row.get("vendor"),
+        sandbox: row.get("sandbox"),
+    }))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod connect;
 mod fault;
 pub mod statements;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 pub use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use self::connect::PoolConnector;
 pub use self::connect::{ConnectError, Connector};
 pub use self::fault::{DatabaseError, Fault};
 pub use self::statements::Statement;
@@ -35,6 +37,7 @@ pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
+    connector: Arc<Connector>,
     prepared_statements: bool,
     answer_timeout: Duration,
 }
@@ -46,11 +49,11 @@ impl Database {
     /// Where the TLS settings towards PostgreSQL can't be used (an unreadable CA, for instance).
     pub fn open(tenant: &TenantConfig) -> Result<Self, ConnectError> {
         let settings = tenant.pool.clone();
-        let connector = Connector::for_gateway(tenant)?;
+        let connector = Arc::new(Connector::for_gateway(tenant)?);
         let postgres = connector.postgres().clone();
         let manager = Manager::from_connect(
             postgres,
-            connector,
+            PoolConnector(Arc::clone(&connector)),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let max_age = settings.max_connection_age;
@@ -71,6 +74,7 @@ impl Database {
             .expect("a runtime is given, which is all that the builder can miss");
         Ok(Self {
             pool,
+            connector,
             prepared_statements: settings.prepared_statements,
             answer_timeout: settings.statement_timeout + ANSWER_GRACE,
         })
@@ -112,9 +116,21 @@ impl Database {
         self.pool.retain(|_, metrics| metrics.last_used() < settings.idle_timeout);
     }
 
-    /// Closes every connection that nobody is using at present.
-    pub fn let_go(&self) {
-        self.pool.retain(|_, _| false);
+    /// One statement on a session that is opened for it and closed after it, beside the pool: for chores, which must
+    /// neither take a vendor's connection nor keep one from being closed.
+    pub async fn query_apart(
+        &self,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let (client, _driver) =
+            self.connector.open().await.map_err(|error| DatabaseError::Unreachable(Fault::from(&error)))?;
+        let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+            parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
+        match timeout(self.answer_timeout, client.query_typed(statement.sql, &typed)).await {
+            Ok(rows) => rows.map_err(|error| DatabaseError::from(&error)),
+            Err(_elapsed) => Err(DatabaseError::Lost(Fault::text("the server did not answer in time"))),
+        }
     }
 
     /// Whether this process holds a connection to the tenant's database at present.
@@ -143,6 +159,11 @@ impl Connection {
             self.answered(try_join_all(prepares)).await?;
         }
         Ok(())
+    }
+
+    /// Has the server parse the statement and find its tables and columns, without running it.
+    pub async fn describe(&self, statement: &Statement) -> Result<(), DatabaseError> {
+        self.answered(self.object().prepare_typed(statement.sql, statement.parameters)).await.map(drop)
     }
 
     /// Sends one statement. Several of these polled together (`join!`) travel in one flight and run in that order,

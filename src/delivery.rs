@@ -1,36 +1,38 @@
-//! One claim from the first row to the last byte: claim, send, release, or void.
+//! One call's violations from the first row to the last byte: claim, send, release, or void.
 //!
 //! Runs in a task of its own: hyper drops a handler whose peer goes away, and a dropped commit has an unknown outcome.
 //! The rule it keeps: **the frame that makes the document whole leaves only after the batch is released**. Whatever
 //! happens before that, the body ends in an error and the batch is voided, so its violations go to the next call.
+//! A replay and a preview go the same way, and own no batch: there is nothing to release or to void.
 
+mod send;
+
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::access_log::{AccessLog, Outcome};
+use self::send::{send_empty, send_records};
+use crate::access_log::{AccessLog, Outcome, chain};
+use crate::batches::{self, BatchError};
 use crate::claim::{Caller, Claim, ClaimError, Claimed};
 use crate::database::DatabaseError;
 use crate::ledger::{Batch, LedgerError};
 use crate::outlet::{self, FrameSource, Outlet, VendorGone};
-use crate::records::{Chunk, EncodeError, FieldProfile, RecordEncoder, RecordReader};
+use crate::records::{EncodeError, FieldProfile, RecordReader, Source};
 use crate::tenant::Tenant;
 use crate::transport::Socket;
 
-/// A frame's size: several TLS records of 16 KiB, and small enough that eight of them are no burden.
-const FRAME_BYTES: usize = 64 * 1024;
-/// Room for the record that makes a frame overflow.
-const RECORD_BYTES: usize = 8 * 1024;
 /// A lease is renewed when this part of it has passed.
 const RENEWALS_A_LEASE: u32 = 4;
+/// How long a caller waits for a doubtful claim to be voided before it is told to come back; the voiding goes on.
+const VOID_FIRST: Duration = Duration::from_secs(2);
 
 /// What a delivery needs beside the caller.
 pub struct Delivery {
@@ -43,14 +45,67 @@ pub struct Delivery {
     pub acknowledged: bool,
 }
 
-/// The answer's head, known once the claim is committed.
+/// Which violations are wanted.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// All that are eligible, or `limit` of them; marked.
+    Claim { limit: Option<i64>, key: Option<String> },
+    /// The same, and nothing is marked.
+    Preview { limit: Option<i64> },
+    /// Those of a released batch, again.
+    Replay { batch_id: i64 },
+}
+
+impl Order {
+    /// What a sandbox token gets instead: the same answer, and nothing marked.
+    pub fn into_preview(self) -> Self {
+        match self {
+            Self::Claim { limit, .. } | Self::Preview { limit } => Self::Preview { limit },
+            replay @ Self::Replay { .. } => replay,
+        }
+    }
+}
+
+/// The answer's head, known before its first byte.
 pub struct Head {
-    /// None where nothing was eligible.
-    pub batch: Option<Batch>,
+    /// None where nothing is eligible, and of a preview.
+    pub batch_id: Option<i64>,
+    pub record_count: i32,
+    /// More are eligible than `limit` let through.
+    pub more: bool,
+    /// The batch was handed over before.
+    pub replayed: bool,
     pub body: FrameSource,
 }
 
-/// Why a delivery was broken off before its release.
+/// Why nothing is delivered; nothing is marked then.
+#[derive(Debug, Error)]
+pub enum DeliveryError {
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("could not read the batch")]
+    Read(#[source] DatabaseError),
+    /// A defect of ours: the delivery's task panicked. The lease gives back whatever it had claimed.
+    #[error("the delivery ended without a word")]
+    Broken,
+}
+
+/// What there is to send.
+#[derive(Default)]
+struct Obtained {
+    /// None: an empty document.
+    records: Option<(RecordReader, FieldProfile)>,
+    /// The open batch that is ours to release or to void.
+    owned: Option<Batch>,
+    batch_id: Option<i64>,
+    record_count: i32,
+    more: bool,
+    replayed: bool,
+}
+
+/// Why a delivery was broken off before its last frame.
 #[derive(Debug, Error)]
 enum Halt {
     #[error("vendor gone")]
@@ -70,128 +125,173 @@ enum Halt {
 }
 
 impl Delivery {
-    /// Claims for `caller`, tells `head` what became of it, and sees the batch through to released or void.
+    /// Obtains what `caller` ordered, tells `head` what became of it, and sees a batch through to released or void.
     /// Not safe to drop: spawn it.
-    pub async fn run(self, caller: Caller, head: oneshot::Sender<Result<Head, ClaimError>>) {
+    pub async fn run(self, order: Order, caller: Caller, head: oneshot::Sender<Result<Head, DeliveryError>>) {
         let _busy = self.socket.busy();
         let claim_id = Uuid::new_v4();
-        let (mut outlet, body) = outlet::open(self.socket.clone());
+        let (outlet, body) = outlet::open(self.socket.clone());
         let claiming = Instant::now();
-        let claimed = self.claim(claim_id, &caller).await;
+        let obtained = self.obtain(order, claim_id, &caller).await;
         self.log.claim_seconds(claiming.elapsed());
-
-        let (batch, first) = match claimed {
-            Ok(Some(Claimed { batch, first })) => (Some(batch), first),
-            Ok(None) => (None, Vec::new()),
-            Err(error) => {
-                if let ClaimError::OutcomeUnknown(cause) = &error {
-                    warn!(tenant = %self.tenant.id(), %cause, "claim of unknown outcome, voiding it");
-                    self.void(claim_id, "claim outcome unknown").await;
-                }
-                let _ = head.send(Err(error)); // a caller who is gone needs no answer
-                return;
-            }
+        let obtained = match obtained {
+            Ok(obtained) => obtained,
+            Err(error) => return self.refuse(claim_id, error, head).await,
         };
-        if let Some(batch) = &batch {
-            self.log.batch(batch.batch_id, batch.record_count);
-        }
-        let vendor_waits = head.send(Ok(Head { batch: batch.clone(), body })).is_ok();
+        let Obtained { records, owned, batch_id, record_count, more, replayed } = obtained;
+        self.log.batch(batch_id, record_count);
+        let vendor_waits = head.send(Ok(Head { batch_id, record_count, more, replayed, body })).is_ok();
+
         let delivering = Instant::now();
-        let sent = match &batch {
+        let delivered = match records {
             _ if !vendor_waits => Err(Halt::VendorGone(VendorGone)),
-            None => self.send_empty(outlet).await,
-            Some(batch) => {
-                let reader = RecordReader::new(
-                    self.tenant.database().clone(),
-                    claim_id,
-                    batch.record_count,
-                    batch.profile,
-                    first,
-                );
-                match self.send(batch, reader, &mut outlet).await {
-                    Ok(last) => self.release(batch, outlet, last).await,
-                    Err(halt) => {
-                        self.break_off(outlet, &halt);
-                        Err(halt)
-                    }
-                }
-            }
+            None => send_empty(self.tenant.version(), outlet, &self.log).await.map_err(Halt::from),
+            Some((reader, profile)) => self.deliver(reader, profile, owned.as_ref(), outlet).await,
         };
         self.log.deliver_seconds(delivering.elapsed());
-        match sent {
+        match delivered {
             Ok(()) => self.log.outcome(Outcome::Delivered),
-            Err(halt) => self.give_up(batch.as_ref(), &halt).await,
+            Err(halt) => self.give_up(owned.as_ref(), &halt).await,
         }
     }
 
-    async fn claim(&self, claim_id: Uuid, caller: &Caller) -> Result<Option<Claimed>, ClaimError> {
-        let claim = Claim {
-            database: self.tenant.database(),
+    async fn obtain(&self, order: Order, claim_id: Uuid, caller: &Caller) -> Result<Obtained, DeliveryError> {
+        let database = self.tenant.database();
+        let claim = |limit| Claim {
+            database,
             ledger: self.tenant.ledger(),
             eligibility: &self.tenant.config().eligibility,
-            claim_id,
-            limit: None,
+            replay_window: self.tenant.config().delivery.replay_window,
+            limit,
         };
-        claim.run(caller).await
+        match order {
+            Order::Claim { limit, key } => match claim(limit).run(claim_id, caller, key.as_deref()).await? {
+                Claimed::Nothing => Ok(Obtained::default()),
+                Claimed::Fresh { batch, first, more } => {
+                    let reader = RecordReader::new(database.clone(), batch.source(), batch.profile, first);
+                    Ok(Obtained {
+                        records: Some((reader, batch.profile)),
+                        batch_id: Some(batch.batch_id),
+                        record_count: batch.record_count,
+                        owned: Some(batch),
+                        more,
+                        replayed: false,
+                    })
+                }
+                Claimed::Again(batch) => self.open_again(batch).await,
+            },
+            Order::Replay { batch_id } => {
+                self.open_again(batches::find_released(database, &caller.token, batch_id).await?).await
+            }
+            Order::Preview { limit } => {
+                let previewed = claim(limit).preview(caller).await?;
+                if previewed.violation_ids.is_empty() {
+                    return Ok(Obtained::default());
+                }
+                let (source, profile) = (Source::Preview(previewed.violation_ids), previewed.profile);
+                let record_count = source.record_count();
+                let reader = RecordReader::open(database.clone(), source, profile).await;
+                let reader = reader.map_err(DeliveryError::Read)?;
+                Ok(Obtained {
+                    records: Some((reader, profile)),
+                    record_count,
+                    more: previewed.more,
+                    ..Obtained::default()
+                })
+            }
+        }
     }
 
-    async fn send_empty(&self, outlet: Outlet) -> Result<(), Halt> {
-        let encoder = RecordEncoder::new(FieldProfile::Full);
-        let mut document = Vec::new();
-        encoder.write_opening(&mut document);
-        encoder.write_closing(&mut document, self.tenant.version());
-        self.log.sent(document.len());
-        Ok(outlet.finish(Bytes::from(document)).await?)
+    /// A released batch, rendered anew: the same violations in the same order.
+    async fn open_again(&self, batch: Batch) -> Result<Obtained, DeliveryError> {
+        let reader = RecordReader::open(self.tenant.database().clone(), batch.source(), batch.profile).await;
+        Ok(Obtained {
+            records: Some((reader.map_err(DeliveryError::Read)?, batch.profile)),
+            batch_id: Some(batch.batch_id),
+            record_count: batch.record_count,
+            replayed: true,
+            ..Obtained::default()
+        })
     }
 
-    /// Everything but the last frame, which it gives back for after the release.
-    async fn send(&self, batch: &Batch, reader: RecordReader, outlet: &mut Outlet) -> Result<Bytes, Halt> {
+    /// Answers an order that came to nothing. A claim that may have been committed is voided first, if that is quick.
+    async fn refuse(
+        &self,
+        claim_id: Uuid,
+        error: DeliveryError,
+        head: oneshot::Sender<Result<Head, DeliveryError>>,
+    ) {
+        let DeliveryError::Claim(ClaimError::OutcomeUnknown(cause)) = &error else {
+            let _ = head.send(Err(error)); // a caller who is gone needs no answer
+            return;
+        };
+        warn!(tenant = %self.tenant.id(), %cause, "claim of unknown outcome, voiding it");
+        let mut voiding = std::pin::pin!(self.void(claim_id, "claim outcome unknown"));
+        let voided = timeout(VOID_FIRST, &mut voiding).await;
+        let _ = head.send(Err(error));
+        if voided.is_err() {
+            voiding.await;
+        }
+    }
+
+    /// Sends the records, releases the batch if one is ours, and only then sends the last frame.
+    async fn deliver(
+        &self,
+        reader: RecordReader,
+        profile: FieldProfile,
+        owned: Option<&Batch>,
+        mut outlet: Outlet,
+    ) -> Result<(), Halt> {
         let (gone, stalled) = (outlet.gone(), outlet.stalled(self.tenant.config().delivery.delivery_timeout));
-        tokio::select! {
-            last = self.send_records(batch, reader, outlet) => last,
-            halt = self.keep_lease(batch) => Err(halt),
+        let sending = async {
+            let last = send_records(reader, profile, self.tenant.version(), &mut outlet, &self.log).await?;
+            if owned.is_some() {
+                outlet.until_delivered(self.acknowledged).await?;
+            }
+            Ok(last)
+        };
+        let sent = tokio::select! {
+            sent = sending => sent,
+            halt = self.keep_lease(owned) => Err(halt),
             () = gone => Err(Halt::VendorGone(VendorGone)),
             () = stalled => Err(Halt::Stalled),
             () = self.stop.cancelled() => Err(Halt::Stopping),
+        };
+        let released = match (sent, owned) {
+            (Ok(last), Some(batch)) => self.release(batch).await.map(|()| last),
+            (sent, _) => sent,
+        };
+        match released {
+            Ok(last) => {
+                self.log.sent(last.len());
+                // Released: a vendor who is gone by now finds the batch in the ledger, and nobody else is sent it.
+                if outlet.finish(last).await.is_err() && owned.is_some() {
+                    self.log.outcome(Outcome::ReleasedUnread);
+                }
+                Ok(())
+            }
+            Err(halt) => {
+                // A vendor who has stopped reading would not notice the body's error: that connection is cut.
+                if matches!(halt, Halt::Stalled | Halt::Stopping) {
+                    outlet.cut();
+                }
+                Err(halt)
+            }
         }
     }
 
-    /// Encodes chunk after chunk while the next one is being read. Safe to drop.
-    async fn send_records(
-        &self,
-        batch: &Batch,
-        reader: RecordReader,
-        outlet: &mut Outlet,
-    ) -> Result<Bytes, Halt> {
-        let mut encoder = RecordEncoder::new(batch.profile);
-        let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
-        encoder.write_opening(&mut frame);
-        let (mut chunks, _reading) = read_ahead(reader);
-        while let Some(chunk) = chunks.recv().await {
-            let related = encoder.relate(chunk?)?;
-            for index in 0..related.record_count() {
-                if frame.len() >= FRAME_BYTES {
-                    let full = std::mem::replace(&mut frame, Vec::with_capacity(FRAME_BYTES + RECORD_BYTES));
-                    self.log.sent(full.len());
-                    outlet.send(Bytes::from(full)).await?;
-                }
-                encoder.write_record(&mut frame, &related, index)?;
-            }
-        }
-        self.log.sent(frame.len());
-        // On HTTP/2 hyper asks for the next frame while most of this one may still wait for the vendor's window. It takes
-        // a byte more only when all before it has its window: so the last byte goes alone, and is what we wait for.
-        let last_byte = frame.split_off(frame.len() - 1);
-        outlet.send(Bytes::from(frame)).await?;
-        outlet.send(Bytes::from(last_byte)).await?;
-        outlet.until_delivered(self.acknowledged).await?;
-        let mut last = Vec::new();
-        encoder.write_closing(&mut last, self.tenant.version());
-        Ok(Bytes::from(last))
+    async fn release(&self, batch: &Batch) -> Result<(), Halt> {
+        let releasing = Instant::now();
+        let released = self.tenant.ledger().release(batch).await;
+        self.log.release_seconds(releasing.elapsed());
+        released.map_err(Halt::Release)
     }
 
     /// Renews the lease as long as it is polled; completes only when the batch is lost.
-    async fn keep_lease(&self, batch: &Batch) -> Halt {
+    async fn keep_lease(&self, owned: Option<&Batch>) -> Halt {
+        let Some(batch) = owned else {
+            return pending().await;
+        };
         let ledger = self.tenant.ledger();
         let mut until = Instant::now() + ledger.lease();
         loop {
@@ -206,63 +306,18 @@ impl Delivery {
         }
     }
 
-    /// Releases the batch, and only then sends the last frame.
-    async fn release(&self, batch: &Batch, outlet: Outlet, last: Bytes) -> Result<(), Halt> {
-        let releasing = Instant::now();
-        let released = self.tenant.ledger().release(batch).await;
-        self.log.release_seconds(releasing.elapsed());
-        if let Err(error) = released {
-            let halt = Halt::Release(error);
-            self.break_off(outlet, &halt);
-            return Err(halt);
-        }
-        self.log.sent(last.len());
-        // Released: a vendor who is gone by now finds the batch in the ledger, and nobody is sent it again.
-        if outlet.finish(last).await.is_err() {
-            self.log.outcome(Outcome::ReleasedUnread);
-        }
-        Ok(())
-    }
-
-    /// Ends the body in an error. A vendor who has stopped reading would not notice: that connection is cut.
-    fn break_off(&self, outlet: Outlet, halt: &Halt) {
-        if matches!(halt, Halt::Stalled | Halt::Stopping) {
-            outlet.cut();
-        }
-        drop(outlet);
-    }
-
-    async fn give_up(&self, batch: Option<&Batch>, halt: &Halt) {
-        self.log.outcome(Outcome::Void);
+    async fn give_up(&self, owned: Option<&Batch>, halt: &Halt) {
+        self.log.outcome(if owned.is_some() { Outcome::Void } else { Outcome::BrokenOff });
         self.log.cause(halt);
-        if let Some(batch) = batch {
+        if let Some(batch) = owned {
             self.void(batch.claim_id, &halt.to_string()).await;
         }
     }
 
     async fn void(&self, claim_id: Uuid, reason: &str) {
         if let Err(error) = self.tenant.ledger().void(claim_id, reason).await {
-            let cause = crate::access_log::chain(&error);
+            let cause = chain(&error);
             warn!(tenant = %self.tenant.id(), %claim_id, cause, "could not void; the lease will");
         }
     }
 }
-
-/// Reads one chunk ahead of the one that is being sent. Dropping the handle ends the reading.
-fn read_ahead(
-    mut reader: RecordReader,
-) -> (mpsc::Receiver<Result<Chunk, DatabaseError>>, AbortOnDropHandle<()>) {
-    let (chunks, receiver) = mpsc::channel(1);
-    let reading = tokio::spawn(async move {
-        while let Some(chunk) = reader.next().await.transpose() {
-            let failed = chunk.is_err();
-            if chunks.send(chunk).await.is_err() || failed {
-                return;
-            }
-        }
-    });
-    (receiver, AbortOnDropHandle::new(reading))
-}
-
-/// How long a delivery may still take to void its batch when the process ends.
-pub const VOID_TIME: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -17,15 +18,17 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::access_log::{AccessLog, Outcome};
-use crate::auth::{Authenticator, Credential};
+use crate::auth::{Authenticator, Credential, Grant};
+use crate::batches;
 use crate::claim::{Caller, ClaimError};
 use crate::config::{Config, GatewayConfig};
-use crate::delivery::{Delivery, Head};
+use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
 use crate::problem::Problem;
-use crate::request;
+use crate::request::{self, Wanted};
 use crate::response::{self, Answer};
 use crate::router::{Route, Router};
+use crate::tenant::Tenant;
 use crate::transport::Socket;
 
 /// A caller who isn't let in is answered no sooner than this, so that the time doesn't tell an unknown client (no database
@@ -47,7 +50,9 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(config: &Config) -> Self {
-        let name = format!("{}/{}", std::process::id(), Uuid::new_v4().simple());
+        let host =
+            nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_default();
+        let name = format!("{host}/{}/{}", std::process::id(), Uuid::new_v4().simple());
         Self {
             config: config.gateway.clone(),
             directory: Directory::open(config, &name),
@@ -63,14 +68,18 @@ impl Gateway {
         let _busy = socket.busy();
         let headers = request.headers().clone();
         let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer));
-        let mut answer = match self.serve(request, peer, socket, &log).await {
+        let (head, mut body) = request.into_parts();
+        let mut answer = match self.serve(&head, &mut body, peer, socket, &log).await {
             Ok(answer) => answer,
             Err(problem) => {
                 log.outcome(Outcome::Refused);
+                request::discard(&mut body).await;
                 if problem == Problem::Unauthenticated {
                     sleep_until(log.started() + REFUSAL_FLOOR).await;
                 }
-                response::refusal(problem, log.request_id(), &headers)
+                let (refusal, bytes) = response::refusal(problem, log.request_id(), &headers);
+                log.sent(bytes);
+                refusal
             }
         };
         response::dress(&mut answer, log.request_id());
@@ -80,49 +89,76 @@ impl Gateway {
 
     async fn serve(
         &self,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut Incoming,
         peer: IpAddr,
         socket: Socket,
         log: &Arc<AccessLog>,
     ) -> Result<Answer, Problem> {
         let deadline = log.started() + self.config.request_timeout;
-        let (head, body) = request.into_parts();
-        request::check_host(&head).map_err(|error| refused(log, &error))?;
+        request::check_host(head).map_err(|error| refused(log, &error))?;
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
         log.route(route.operation.template());
-        match head.method {
-            Method::POST => {}
+        let presented = match head.method {
+            Method::POST => request::read_post(route.operation, &head.headers, body, deadline).await,
+            Method::GET if route.operation.answers_get() => request::read_get(route.operation, head),
             Method::OPTIONS => return Ok(response::preflight(route.operation.allowed_methods())),
             _ => return Err(Problem::WrongMethod { allowed: route.operation.allowed_methods() }),
-        }
-        let presented =
-            request::read(&head.headers, body, deadline).await.map_err(|error| refused(log, &error))?;
+        };
+        let presented = presented.map_err(|error| refused(log, &error))?;
+        let tenant = self.find_tenant(&route, log)?;
         let credential = Credential::new(&presented.token, peer);
-        self.send_overdue(&route, credential, socket, log).await
+        let grant = self.authenticate(&tenant, &credential, log).await?;
+        let token = &credential.token;
+        match presented.wanted {
+            Wanted::Delivery(order) => {
+                let order = if grant.sandbox { order.into_preview() } else { order };
+                self.deliver(&tenant, credential, order, socket, log).await
+            }
+            Wanted::Batches(page) => {
+                let listed = batches::list(tenant.database(), token, page).await;
+                let (batches, more) = listed.map_err(|error| refused(log, &error))?;
+                Ok(response::batches(&batches, more))
+            }
+            Wanted::Acknowledgement { batch_id, records } => {
+                let acknowledged = batches::acknowledge(tenant.database(), token, batch_id, records).await;
+                Ok(response::batch(&acknowledged.map_err(|error| refused(log, &error))?))
+            }
+        }
     }
 
-    async fn send_overdue(
+    fn find_tenant(&self, route: &Route, log: &AccessLog) -> Result<Arc<Tenant>, Problem> {
+        let id = route.tenant.as_ref().ok_or(Problem::Unauthenticated)?;
+        let found = self.directory.find(id);
+        if !matches!(found, Err(DirectoryError::UnknownTenant)) {
+            log.tenant(id.as_str());
+        }
+        found.map_err(|error| refused(log, &error))
+    }
+
+    async fn authenticate(
         &self,
-        route: &Route,
+        tenant: &Tenant,
+        credential: &Credential,
+        log: &AccessLog,
+    ) -> Result<Arc<Grant>, Problem> {
+        let authenticating = Instant::now();
+        let authenticated = self.authenticator.authenticate(tenant, credential).await;
+        log.authenticate_seconds(authenticating.elapsed());
+        authenticated.map_err(|error| refused(log, &error))
+    }
+
+    /// Runs the delivery in a task of its own, and answers with its head.
+    async fn deliver(
+        &self,
+        tenant: &Arc<Tenant>,
         credential: Credential,
+        order: Order,
         socket: Socket,
         log: &Arc<AccessLog>,
     ) -> Result<Answer, Problem> {
-        let id = route.tenant.as_ref().ok_or(Problem::Unauthenticated)?;
-        let tenant = match self.directory.find(id) {
-            Err(error @ DirectoryError::UnknownTenant) => return Err(refused(log, &error)),
-            known => {
-                log.tenant(id.as_str());
-                known.map_err(|error| refused(log, &error))?
-            }
-        };
-        let authenticating = Instant::now();
-        let authenticated = self.authenticator.authenticate(&tenant, &credential).await;
-        log.authenticate_seconds(authenticating.elapsed());
-        authenticated.map_err(|error| refused(log, &error))?;
-
         let delivery = Delivery {
-            tenant: Arc::clone(&tenant),
+            tenant: Arc::clone(tenant),
             socket,
             log: Arc::clone(log),
             stop: self.stop.clone(),
@@ -133,22 +169,17 @@ impl Gateway {
             address: credential.address,
             request_id: log.request_id().to_owned(),
         };
-        match self.deliver(delivery, caller).await {
+        let (head, told) = oneshot::channel();
+        self.deliveries.spawn(delivery.run(order, caller, head));
+        match told.await.unwrap_or_else(|_panicked| Err(DeliveryError::Broken)) {
             Ok(head) => Ok(response::records(head)),
             Err(error) => {
-                if matches!(error, ClaimError::Credential | ClaimError::Permission) {
-                    self.authenticator.forget(&tenant, &credential).await;
+                if let DeliveryError::Claim(ClaimError::Credential | ClaimError::Permission) = error {
+                    self.authenticator.forget(tenant, &credential).await;
                 }
                 Err(refused(log, &error))
             }
         }
-    }
-
-    /// Runs the delivery in a task of its own and waits for its head.
-    async fn deliver(&self, delivery: Delivery, caller: Caller) -> Result<Head, ClaimError> {
-        let (head, told) = oneshot::channel();
-        self.deliveries.spawn(delivery.run(caller, head));
-        told.await.unwrap_or_else(|_panicked| Err(ClaimError::Broken))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError, Fault, Parameters, statements as sql};
-use crate::records::FieldProfile;
+use crate::records::{FieldProfile, Source};
 
 /// Tries at a swap whose answer was lost, and the pause between them; together within a lease's length.
 const TRIES: u32 = 4;
@@ -28,6 +28,13 @@ pub struct Batch {
     pub claim_id: Uuid,
     pub record_count: i32,
     pub profile: FieldProfile,
+}
+
+impl Batch {
+    /// Where the batch's violations are named.
+    pub fn source(&self) -> Source {
+        Source::Batch { claim_id: self.claim_id, record_count: self.record_count }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -81,10 +88,7 @@ impl Ledger {
         let parameters: Parameters<'_> = &[&batch.claim_id];
         let rows = insist(deadline, || self.database.query(&sql::RELEASE, parameters)).await;
         let rows = rows.map_err(|source| LedgerError::Database { attempt: "release the batch", source })?;
-        match rows.first().map(|row| row.get::<_, &str>(0)) {
-            Some("released") => Ok(()),
-            _ => Err(LedgerError::NotOpen),
-        }
+        if rows.is_empty() { Err(LedgerError::NotOpen) } else { Ok(()) }
     }
 
     /// Swaps open → void and unmarks the batch's rows. A batch that is released, or void already, stays as it is; a claim
@@ -98,7 +102,7 @@ impl Ledger {
 
     /// Voids every batch whose lease is over, whoever its owner was.
     pub async fn expire(&self) -> Result<Expired, LedgerError> {
-        let rows = self.database.query(&sql::EXPIRE, &[&LEASE_OVER]).await;
+        let rows = self.database.query_apart(&sql::EXPIRE, &[&LEASE_OVER]).await;
         let rows = rows.map_err(|source| LedgerError::Database {
             attempt: "void batches whose lease is over",
             source,

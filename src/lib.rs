@@ -14,6 +14,7 @@
 
 pub mod access_log;
 pub mod auth;
+pub mod batches;
 pub mod claim;
 pub mod delivery;
 pub mod directory;

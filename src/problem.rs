@@ -9,10 +9,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::auth::AuthError;
+use crate::batches::BatchError;
 use crate::claim::ClaimError;
 use crate::database::DatabaseError;
+use crate::delivery::DeliveryError;
 use crate::directory::DirectoryError;
-use crate::request::RequestError;
+use crate::request::{Attribute, RequestError};
 use crate::router::RouteError;
 
 /// Why a request is refused, as its vendor is told.
@@ -29,8 +31,15 @@ pub enum Problem {
     BodyTimeout,
     MissingToken,
     TokenTooLong,
+    InvalidValue(Attribute),
+    MissingRecords,
     Unauthenticated,
     Unauthorized,
+    UnknownBatch,
+    BatchOpen,
+    WrongCount,
+    KeyInUse,
+    KeyReused,
     Unavailable,
     OutcomeUnknown,
     Internal,
@@ -98,6 +107,13 @@ impl Problem {
                 "Maximum length exceeded: apiToken exceeds 50 characters.",
                 "A token has at most 50 characters; check that yours was copied alone.",
             ),
+            Self::InvalidValue(attribute) => refusal(422, 9033, invalid(attribute), valid(attribute)),
+            Self::MissingRecords => refusal(
+                422,
+                9031,
+                "Field required: records.",
+                "Send {\"records\": n}, the number of records that you received.",
+            ),
             Self::Unauthenticated => refusal(
                 401,
                 9002,
@@ -109,6 +125,39 @@ impl Problem {
                 9002,
                 NO_PERMISSION,
                 "Ask the institution to grant the token user-create violation_collection.",
+            ),
+            Self::UnknownBatch => refusal(404, 9009, NOT_FOUND, "Your token has no batch with this number."),
+            Self::BatchOpen => Description {
+                retryable: true,
+                retry_after: Some(RETRY_SOON),
+                ..refusal(
+                    409,
+                    9101,
+                    "The batch is still being delivered.",
+                    "Wait for the delivery under way to end, or come back after Retry-After.",
+                )
+            },
+            Self::WrongCount => refusal(
+                422,
+                9033,
+                "Value invalid: records is not the batch's number of records.",
+                "You did not receive the batch whole, or received another; fetch it again and count.",
+            ),
+            Self::KeyInUse => Description {
+                retryable: true,
+                retry_after: Some(RETRY_SOON),
+                ..refusal(
+                    409,
+                    9101,
+                    "A request with this Idempotency-Key is still under way.",
+                    "Send the same request again after Retry-After.",
+                )
+            },
+            Self::KeyReused => refusal(
+                422,
+                9102,
+                "This Idempotency-Key was used for another request.",
+                "Use the key with the attributes that it was first sent with, or use a new key.",
             ),
             Self::Unavailable => Description {
                 retryable: true,
@@ -143,6 +192,27 @@ impl Problem {
     }
 }
 
+fn invalid(attribute: Attribute) -> &'static str {
+    match attribute {
+        Attribute::Limit | Attribute::PageLimit => "Value invalid: limit.",
+        Attribute::Preview => "Value invalid: preview.",
+        Attribute::Before => "Value invalid: before.",
+        Attribute::Records => "Value invalid: records.",
+        Attribute::IdempotencyKey => "Value invalid: Idempotency-Key.",
+    }
+}
+
+fn valid(attribute: Attribute) -> &'static str {
+    match attribute {
+        Attribute::Limit => "limit is a whole number from 1 to 1000000.",
+        Attribute::PageLimit => "limit is a whole number from 1 to 500.",
+        Attribute::Preview => "preview is true or false.",
+        Attribute::Before => "before is the number of a batch.",
+        Attribute::Records => "records is a whole number.",
+        Attribute::IdempotencyKey => "Send one Idempotency-Key of 1 to 255 visible ASCII characters.",
+    }
+}
+
 fn refusal(status: u16, code: u16, message: &'static str, detail: &'static str) -> Description {
     let status = StatusCode::from_u16(status).expect("every status of the table above is one");
     Description { status, code, message, detail, retryable: false, retry_after: None, allow: None }
@@ -168,6 +238,8 @@ impl From<&RequestError> for Problem {
             RequestError::BodyTimeout => Self::BodyTimeout,
             RequestError::MissingToken => Self::MissingToken,
             RequestError::TokenTooLong => Self::TokenTooLong,
+            RequestError::InvalidValue(attribute) => Self::InvalidValue(*attribute),
+            RequestError::MissingRecords => Self::MissingRecords,
         }
     }
 }
@@ -198,7 +270,31 @@ impl From<&ClaimError> for Problem {
             ClaimError::Credential => Self::Unauthenticated,
             ClaimError::Permission => Self::Unauthorized,
             ClaimError::Database(fault) => Self::from(fault),
-            ClaimError::OutcomeUnknown(_) | ClaimError::Broken => Self::OutcomeUnknown,
+            ClaimError::KeyInUse => Self::KeyInUse,
+            ClaimError::KeyReused => Self::KeyReused,
+            ClaimError::OutcomeUnknown(_) => Self::OutcomeUnknown,
+        }
+    }
+}
+
+impl From<&BatchError> for Problem {
+    fn from(error: &BatchError) -> Self {
+        match error {
+            BatchError::Unknown => Self::UnknownBatch,
+            BatchError::Open => Self::BatchOpen,
+            BatchError::WrongCount => Self::WrongCount,
+            BatchError::Database(fault) => Self::from(fault),
+        }
+    }
+}
+
+impl From<&DeliveryError> for Problem {
+    fn from(error: &DeliveryError) -> Self {
+        match error {
+            DeliveryError::Claim(error) => Self::from(error),
+            DeliveryError::Batch(error) => Self::from(error),
+            DeliveryError::Read(fault) => Self::from(fault),
+            DeliveryError::Broken => Self::OutcomeUnknown,
         }
     }
 }

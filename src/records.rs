@@ -13,4 +13,4 @@ mod value;
 
 pub use self::encode::{EncodeError, RecordEncoder, Related};
 pub use self::fields::FieldProfile;
-pub use self::read::{Chunk, RecordReader, read_first};
+pub use self::read::{Chunk, RecordReader, Source, read_first};

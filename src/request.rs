@@ -1,31 +1,68 @@
 //! Reads what a vendor sent: headers first, then the body, then the token. Nothing here touches a database.
 //!
-//! Input: an HTTP request. Output: the [`Presented`] token and attributes, or a [`RequestError`].
+//! Input: an HTTP request and the operation that its path means. Output: the token and what is [`Wanted`], or a
+//! [`RequestError`].
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::Version;
 use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::http::request::Parts;
 use mime::Mime;
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::batches::Page;
+use crate::delivery::Order;
+use crate::router::Operation;
 
 /// A request's body is a token and a few attributes; more is a mistake or an attack.
 pub const BODY_LIMIT: usize = 16 * 1024;
+/// How much of a refused body is taken in, and for how long.
+const DISCARD_LIMIT: usize = 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// The contract's maximum for `apiToken`, in characters.
 pub const TOKEN_LIMIT: usize = 50;
+/// `limit` of a claim or a preview.
+const LIMIT: RangeInclusive<i64> = 1..=1_000_000;
+/// `limit` of a list of batches.
+const PAGE: RangeInclusive<i64> = 1..=500;
+const USUAL_PAGE: i64 = 50;
+const KEY_LIMIT: usize = 255;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The request's attributes.
+/// A call, understood.
 pub struct Presented {
     /// The API token as it came; hash it and drop it.
     pub token: String,
+    pub wanted: Wanted,
+}
+
+/// What the vendor wants.
+#[derive(Debug)]
+pub enum Wanted {
+    Delivery(Order),
+    Batches(Page),
+    Acknowledgement { batch_id: i64, records: i64 },
+}
+
+/// What can be wrong in a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribute {
+    Limit,
+    PageLimit,
+    Preview,
+    Before,
+    Records,
+    IdempotencyKey,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -48,6 +85,10 @@ pub enum RequestError {
     MissingToken,
     #[error("apiToken is over {TOKEN_LIMIT} characters")]
     TokenTooLong,
+    #[error("{0:?} is out of range")]
+    InvalidValue(Attribute),
+    #[error("records is missing")]
+    MissingRecords,
 }
 
 /// An HTTP/1.1 request has one Host; any other must be refused, or a proxy before us might take it for another site's
@@ -57,15 +98,102 @@ pub fn check_host(head: &Parts) -> Result<(), RequestError> {
     if head.version == Version::HTTP_11 && hosts != 1 { Err(RequestError::NoHost) } else { Ok(()) }
 }
 
-/// Reads the credential out of a POST, whose body must have arrived by `deadline`.
-pub async fn read<B>(headers: &HeaderMap, body: B, deadline: Instant) -> Result<Presented, RequestError>
+/// Reads a POST, whose body must have arrived by `deadline`: the token stands in the body.
+pub async fn read_post<B>(
+    operation: Operation,
+    headers: &HeaderMap,
+    body: B,
+    deadline: Instant,
+) -> Result<Presented, RequestError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     check_headers(headers)?;
-    let body = read_body(body, deadline).await?;
-    parse(&body)
+    let attributes = parse(&read_body(body, deadline).await?)?;
+    understand(operation, headers, attributes)
+}
+
+/// Reads a GET: the token stands in `Authorization: Bearer …` (RFC 6750, section 2.1), attributes in the query.
+pub fn read_get(operation: Operation, head: &Parts) -> Result<Presented, RequestError> {
+    let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = authorization
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| Value::from(token.trim()));
+    let mut attributes = Attributes { token, ..Attributes::default() };
+    for (name, text) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
+        let value = text.parse::<i64>().map_or_else(|_no_number| Value::from(text.as_ref()), Value::from);
+        attributes.set(&name, value);
+    }
+    understand(operation, &head.headers, attributes)
+}
+
+/// The token first: whoever shows none is told nothing else.
+fn understand(
+    operation: Operation,
+    headers: &HeaderMap,
+    attributes: Attributes,
+) -> Result<Presented, RequestError> {
+    let token = match &attributes.token {
+        Some(Value::String(token)) if token.chars().count() > TOKEN_LIMIT => {
+            return Err(RequestError::TokenTooLong);
+        }
+        Some(Value::String(token)) if !token.is_empty() => token.clone(),
+        _ => return Err(RequestError::MissingToken),
+    };
+    let wanted = match operation {
+        Operation::SendOverdue => {
+            let limit = attributes.number(&attributes.limit, LIMIT, Attribute::Limit)?;
+            let key = idempotency_key(headers)?;
+            Wanted::Delivery(if attributes.preview()? {
+                Order::Preview { limit }
+            } else {
+                Order::Claim { limit, key }
+            })
+        }
+        Operation::ListBatches => Wanted::Batches(Page {
+            before: attributes.number(&attributes.before, 1..=i64::MAX, Attribute::Before)?,
+            limit: attributes.number(&attributes.limit, PAGE, Attribute::PageLimit)?.unwrap_or(USUAL_PAGE),
+        }),
+        Operation::ReplayBatch { batch_id } => Wanted::Delivery(Order::Replay { batch_id }),
+        Operation::AcknowledgeBatch { batch_id } => {
+            let records = attributes.number(&attributes.records, 0..=i64::MAX, Attribute::Records)?;
+            Wanted::Acknowledgement { batch_id, records: records.ok_or(RequestError::MissingRecords)? }
+        }
+    };
+    Ok(Presented { token, wanted })
+}
+
+/// 1 to 255 visible ASCII characters, with or without the quotes that the IETF's draft has around them.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, RequestError> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        let none_at_all = headers.get(IDEMPOTENCY_KEY).is_none();
+        return if none_at_all {
+            Ok(None)
+        } else {
+            Err(RequestError::InvalidValue(Attribute::IdempotencyKey))
+        };
+    };
+    let key = key.to_str().unwrap_or_default().trim();
+    let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+    let is_sound = (1..=KEY_LIMIT).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_sound {
+        Ok(Some(key.to_owned()))
+    } else {
+        Err(RequestError::InvalidValue(Attribute::IdempotencyKey))
+    }
+}
+
+/// Takes in what is left of a refused request's body, within bounds: HTTP/2 resets a stream whose body is still under way,
+/// and the caller would see the reset instead of the refusal.
+pub async fn discard<B>(body: B)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_LIMIT).collect()).await;
 }
 
 /// `application/json` or a `+json` type, in UTF-8 (RFC 8259, section 8.1), and not compressed.
@@ -105,21 +233,60 @@ where
     }
 }
 
-fn parse(body: &[u8]) -> Result<Presented, RequestError> {
+fn parse(body: &[u8]) -> Result<Attributes, RequestError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let attributes = reader.deserialize_map(AttributesVisitor).map_err(|_syntax| RequestError::Malformed)?;
     reader.end().map_err(|_trailing| RequestError::Malformed)?;
-    match attributes.token {
-        Some(Value::String(token)) if token.chars().count() > TOKEN_LIMIT => Err(RequestError::TokenTooLong),
-        Some(Value::String(token)) if !token.is_empty() => Ok(Presented { token }),
-        _ => Err(RequestError::MissingToken),
-    }
+    Ok(attributes)
 }
 
 /// The attributes that mean something; others are passed over, as the documented endpoint does.
 #[derive(Default)]
 struct Attributes {
     token: Option<Value>,
+    limit: Option<Value>,
+    preview: Option<Value>,
+    before: Option<Value>,
+    records: Option<Value>,
+}
+
+impl Attributes {
+    /// Takes note of an attribute that means something.
+    fn set(&mut self, name: &str, value: Value) {
+        let slot = match name {
+            "apiToken" => &mut self.token,
+            "limit" => &mut self.limit,
+            "preview" => &mut self.preview,
+            "before" => &mut self.before,
+            "records" => &mut self.records,
+            _ => return,
+        };
+        *slot = Some(value);
+    }
+
+    /// A whole number within a range; null is as good as absent.
+    fn number(
+        &self,
+        value: &Option<Value>,
+        range: RangeInclusive<i64>,
+        attribute: Attribute,
+    ) -> Result<Option<i64>, RequestError> {
+        match value {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_i64() {
+                Some(number) if range.contains(&number) => Ok(Some(number)),
+                _ => Err(RequestError::InvalidValue(attribute)),
+            },
+        }
+    }
+
+    fn preview(&self) -> Result<bool, RequestError> {
+        match &self.preview {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(preview)) => Ok(*preview),
+            Some(_) => Err(RequestError::InvalidValue(Attribute::Preview)),
+        }
+    }
 }
 
 /// Refuses a key that comes twice: which of the two counts would be anybody's guess.
@@ -136,10 +303,7 @@ impl<'de> Visitor<'de> for AttributesVisitor {
         let mut attributes = Attributes::default();
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "apiToken" => attributes.token = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
+            attributes.set(&key, map.next_value()?);
             if !seen.insert(key) {
                 return Err(A::Error::custom("a key comes twice"));
             }
@@ -152,8 +316,12 @@ impl<'de> Visitor<'de> for AttributesVisitor {
 mod tests {
     use super::*;
 
+    fn present(body: &str) -> Result<Presented, RequestError> {
+        understand(Operation::SendOverdue, &HeaderMap::new(), parse(body.as_bytes())?)
+    }
+
     fn token(body: &str) -> Result<String, RequestError> {
-        parse(body.as_bytes()).map(|presented| presented.token)
+        present(body).map(|presented| presented.token)
     }
 
     #[test]
@@ -204,6 +372,50 @@ mod tests {
         let body = |length: usize| format!(r#"{{"apiToken":"{}"}}"#, "é".repeat(length));
         assert!(token(&body(50)).is_ok());
         assert_eq!(token(&body(51)), Err(RequestError::TokenTooLong));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (body, attribute) in [
+            (r#"{"apiToken":"a","limit":0}"#, Attribute::Limit),
+            (r#"{"apiToken":"a","limit":-1}"#, Attribute::Limit),
+            (r#"{"apiToken":"a","limit":1.5}"#, Attribute::Limit),
+            (r#"{"apiToken":"a","limit":"10"}"#, Attribute::Limit),
+            (r#"{"apiToken":"a","limit":1000001}"#, Attribute::Limit),
+            (r#"{"apiToken":"a","preview":"true"}"#, Attribute::Preview),
+            (r#"{"apiToken":"a","preview":1}"#, Attribute::Preview),
+        ] {
+            assert_eq!(present(body).err(), Some(RequestError::InvalidValue(attribute)), "{body}");
+        }
+        assert_eq!(
+            present(r#"{"limit":0}"#).err(),
+            Some(RequestError::MissingToken),
+            "the token comes first"
+        );
+    }
+
+    #[test]
+    fn a_preview_claims_nothing() {
+        let wanted = |body: &str| present(body).map(|presented| presented.wanted);
+        let preview = wanted(r#"{"apiToken":"a","preview":true,"limit":5}"#);
+        assert!(matches!(preview, Ok(Wanted::Delivery(Order::Preview { limit: Some(5) }))));
+        let claim = wanted(r#"{"apiToken":"a","preview":false,"limit":null}"#);
+        assert!(matches!(claim, Ok(Wanted::Delivery(Order::Claim { limit: None, key: None }))));
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii() {
+        let read = |key: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IDEMPOTENCY_KEY, key.parse().unwrap());
+            idempotency_key(&headers)
+        };
+        assert_eq!(read("2026-11-23"), Ok(Some("2026-11-23".to_owned())));
+        assert_eq!(read("\"quoted\""), Ok(Some("quoted".to_owned())));
+        for bad in ["", "\"\"", "two words", &"x".repeat(256)] {
+            assert_eq!(read(bad), Err(RequestError::InvalidValue(Attribute::IdempotencyKey)), "{bad}");
+        }
+        assert_eq!(idempotency_key(&HeaderMap::new()), Ok(None));
     }
 
     #[test]

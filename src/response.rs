@@ -13,8 +13,10 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::batches::BatchSummary;
 use crate::delivery::Head;
 use crate::outlet::{BrokenOff, FrameSource};
 use crate::problem::{Description, Problem};
@@ -25,12 +27,18 @@ pub type Answer = Response<AnswerBody>;
 
 const BATCH_ID: HeaderName = HeaderName::from_static("batch-id");
 const BATCH_COUNT: HeaderName = HeaderName::from_static("batch-count");
+const BATCH_MORE: HeaderName = HeaderName::from_static("batch-more");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// What a script in a browser may read beside the body.
-const EXPOSED: HeaderValue = HeaderValue::from_static("Batch-Id, Batch-Count, Retry-After, X-Request-Id");
-const PREFLIGHT_HEADERS: HeaderValue = HeaderValue::from_static("Content-Type, X-Request-Id");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Batch-Id, Batch-Count, Batch-More, Idempotent-Replayed, Retry-After, X-Request-Id",
+);
+const PREFLIGHT_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -54,10 +62,71 @@ pub fn records(head: Head) -> Answer {
     let mut answer = Response::new(Either::Right(Frames(head.body)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    if let Some(batch) = head.batch {
-        headers.insert(BATCH_ID, batch.batch_id.into());
-        headers.insert(BATCH_COUNT, batch.record_count.into());
+    if let Some(batch_id) = head.batch_id {
+        headers.insert(BATCH_ID, batch_id.into());
     }
+    if head.record_count > 0 {
+        headers.insert(BATCH_COUNT, head.record_count.into());
+    }
+    if head.more {
+        headers.insert(BATCH_MORE, TRUE);
+    }
+    if head.replayed {
+        headers.insert(IDEMPOTENT_REPLAYED, TRUE);
+    }
+    answer
+}
+
+/// A batch as its vendor sees it.
+#[derive(Serialize)]
+struct BatchObject<'a> {
+    batch_id: i64,
+    state: &'a str,
+    records: i32,
+    claimed_at: String,
+    released_at: Option<String>,
+    acknowledged_at: Option<String>,
+    idempotency_key: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct BatchesObject<'a> {
+    batches: Vec<BatchObject<'a>>,
+    /// What to send as `before` for the next page; null on the last.
+    next: Option<i64>,
+}
+
+impl<'a> From<&'a BatchSummary> for BatchObject<'a> {
+    fn from(batch: &'a BatchSummary) -> Self {
+        // The record's own form of a date: six digits and a Z.
+        let date = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        Self {
+            batch_id: batch.batch_id,
+            state: &batch.state,
+            records: batch.record_count,
+            claimed_at: date(batch.claimed_at),
+            released_at: batch.released_at.map(date),
+            acknowledged_at: batch.acknowledged_at.map(date),
+            idempotency_key: batch.idempotency_key.as_deref(),
+        }
+    }
+}
+
+/// 200 with a page of batches.
+pub fn batches(batches: &[BatchSummary], more: bool) -> Answer {
+    let next = if more { batches.last().map(|batch| batch.batch_id) } else { None };
+    json(&BatchesObject { batches: batches.iter().map(BatchObject::from).collect(), next })
+}
+
+/// 200 with one batch.
+pub fn batch(batch: &BatchSummary) -> Answer {
+    json(&BatchObject::from(batch))
+}
+
+fn json(object: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(object).expect("strings, numbers and lists always have a JSON form");
+    let mut answer = Response::new(Either::Left(Full::from(body)));
+    answer.headers_mut().insert(CONTENT_TYPE, JSON);
     answer
 }
 
@@ -90,8 +159,8 @@ struct Refusal<'a> {
     retryable: bool,
 }
 
-/// A refusal; `problem+json` where the caller's `Accept` asks for it.
-pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer {
+/// A refusal and its body's size in bytes; `problem+json` where the caller's `Accept` asks for it.
+pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> (Answer, usize) {
     let Description { status, code, message, detail, retryable, retry_after, allow } = problem.describe();
     let body = Refusal {
         code,
@@ -104,6 +173,7 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer
         retryable,
     };
     let body = serde_json::to_vec(&body).expect("strings, numbers and a bool always have a JSON form");
+    let bytes = body.len();
     let mut answer = Response::new(Either::Left(Full::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -118,7 +188,7 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")); // RFC 9110, section 11.6.1: a 401 has one
     }
-    answer
+    (answer, bytes)
 }
 
 fn wants_problem(headers: &HeaderMap) -> bool {

@@ -8,9 +8,13 @@ use crate::config::TenantId;
 
 /// The documented operation.
 pub const SEND_OVERDUE: &str = "/api/{client}/v1/violations/send_overdue_to_collections";
-/// The same without its `{client}`: documented to have an error of its own.
-const SEND_OVERDUE_NOBODY: [&str; 2] =
-    ["/api/v1/violations/send_overdue_to_collections", "/api//v1/violations/send_overdue_to_collections"];
+const BATCHES: &str = "/api/{client}/v1/violations/collection_batches";
+const BATCH: &str = "/api/{client}/v1/violations/collection_batches/{batch}";
+const ACKNOWLEDGE: &str = "/api/{client}/v1/violations/collection_batches/{batch}/acknowledge";
+/// The same without a `{client}`: documented to have an error of its own.
+const NOBODYS: [&str; 2] = ["/api/v1/violations/{*operation}", "/api//v1/violations/{*operation}"];
+/// What can't be a batch's number: the ledger counts from 1.
+const NO_BATCH: i64 = 0;
 
 /// A path that means something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,9 @@ pub struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     SendOverdue,
+    ListBatches,
+    ReplayBatch { batch_id: i64 },
+    AcknowledgeBatch { batch_id: i64 },
 }
 
 impl Operation {
@@ -31,13 +38,22 @@ impl Operation {
     pub fn template(self) -> &'static str {
         match self {
             Self::SendOverdue => SEND_OVERDUE,
+            Self::ListBatches => BATCHES,
+            Self::ReplayBatch { .. } => BATCH,
+            Self::AcknowledgeBatch { .. } => ACKNOWLEDGE,
         }
     }
 
     /// The methods that it answers, as an `Allow` header has them.
     pub fn allowed_methods(self) -> &'static str {
+        if self.answers_get() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" }
+    }
+
+    /// Whether it only reads, so that a GET with the token in `Authorization` will do.
+    pub fn answers_get(self) -> bool {
         match self {
-            Self::SendOverdue => "POST, OPTIONS",
+            Self::ListBatches | Self::ReplayBatch { .. } => true,
+            Self::SendOverdue | Self::AcknowledgeBatch { .. } => false,
         }
     }
 }
@@ -52,15 +68,29 @@ pub enum RouteError {
 
 /// The paths of the gateway, prepared once.
 pub struct Router {
-    paths: Paths<Option<Operation>>,
+    paths: Paths<Path>,
+}
+
+/// An operation that lacks its path's parameters yet.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    Complete(Operation),
+    OfBatch(fn(i64) -> Operation),
+    WithoutClient,
 }
 
 impl Router {
     pub fn new() -> Self {
         let mut paths = Paths::new();
-        paths.insert(SEND_OVERDUE, Some(Operation::SendOverdue)).expect("the first path conflicts with none");
-        for path in SEND_OVERDUE_NOBODY {
-            paths.insert(path, None).expect("it has no client, so it differs from those that have one");
+        for (path, means) in [
+            (SEND_OVERDUE, Path::Complete(Operation::SendOverdue)),
+            (BATCHES, Path::Complete(Operation::ListBatches)),
+            (BATCH, Path::OfBatch(|batch_id| Operation::ReplayBatch { batch_id })),
+            (ACKNOWLEDGE, Path::OfBatch(|batch_id| Operation::AcknowledgeBatch { batch_id })),
+            (NOBODYS[0], Path::WithoutClient),
+            (NOBODYS[1], Path::WithoutClient),
+        ] {
+            paths.insert(path, means).expect("no two of these paths are alike");
         }
         Self { paths }
     }
@@ -68,10 +98,14 @@ impl Router {
     /// Resolves a request's path (without its query).
     pub fn route(&self, path: &str) -> Result<Route, RouteError> {
         let found = self.paths.at(path).map_err(|_no_match| RouteError::UnknownPath)?;
-        let operation = found.value.ok_or(RouteError::MissingClient)?;
-        let client = found.params.get("client").unwrap_or_default();
+        let parameter = |name| found.params.get(name).unwrap_or_default();
+        let operation = match found.value {
+            Path::Complete(operation) => *operation,
+            Path::OfBatch(operation) => operation(parameter("batch").parse().unwrap_or(NO_BATCH)),
+            Path::WithoutClient => return Err(RouteError::MissingClient),
+        };
         // RFC 3986, section 2.3: a percent-encoded letter means the letter.
-        let client = percent_decode_str(client).decode_utf8().ok();
+        let client = percent_decode_str(parameter("client")).decode_utf8().ok();
         Ok(Route { operation, tenant: client.and_then(|id| TenantId::parse(&id).ok()) })
     }
 }
@@ -112,9 +146,33 @@ mod tests {
 
     #[test]
     fn a_path_without_client_is_told_apart() {
-        for path in SEND_OVERDUE_NOBODY {
-            assert_eq!(tenant(path), Err(RouteError::MissingClient));
+        for path in [
+            "/api/v1/violations/send_overdue_to_collections",
+            "/api//v1/violations/send_overdue_to_collections",
+            "/api//v1/violations/collection_batches",
+            "/api/v1/violations/collection_batches/7/acknowledge",
+        ] {
+            assert_eq!(tenant(path), Err(RouteError::MissingClient), "{path}");
         }
+    }
+
+    #[test]
+    fn a_batch_is_named_by_its_number() {
+        let operation = |path: &str| Router::new().route(path).map(|route| route.operation);
+        let batches = "/api/A/v1/violations/collection_batches";
+        assert_eq!(operation(batches), Ok(Operation::ListBatches));
+        assert_eq!(operation(&format!("{batches}/12")), Ok(Operation::ReplayBatch { batch_id: 12 }));
+        assert_eq!(
+            operation(&format!("{batches}/no-number")),
+            Ok(Operation::ReplayBatch { batch_id: NO_BATCH })
+        );
+        let acknowledge = operation(&format!("{batches}/12/acknowledge"));
+        assert_eq!(acknowledge, Ok(Operation::AcknowledgeBatch { batch_id: 12 }));
+    }
+
+    #[test]
+    fn a_client_may_be_called_v1() {
+        assert_eq!(tenant("/api/v1/v1/violations/collection_batches"), Ok(Some("v1".to_owned())));
     }
 
     #[test]

@@ -47,12 +47,7 @@ async fn sweep(gateway: &Gateway) {
 
 /// Gives the tenant's id where it must be looked at again.
 async fn sweep_tenant(tenant: Arc<Tenant>) -> Option<TenantId> {
-    let in_use = tenant.database().is_connected();
-    let expired = tenant.ledger().expire().await;
-    if !in_use {
-        tenant.database().let_go();
-    }
-    match expired {
+    match tenant.ledger().expire().await {
         Ok(expired) => {
             if expired.voided > 0 {
                 info!(tenant = %tenant.id(), batches = expired.voided, "voided batches whose lease was over");

@@ -277,7 +277,11 @@ CREATE TABLE public.collection_batches (
     -- Which process: its host and number.
     gateway text NOT NULL,
     request_id text,
+    -- What the vendor asked for: the same key with the same limit is the same request. Bodies are never stored.
+    idempotency_key text,
+    record_limit bigint,
     released_at timestamptz(6),
+    acknowledged_at timestamptz(6),
     voided_at timestamptz(6),
     void_reason text,
     CHECK ((state = 'released') = (released_at IS NOT NULL)),
@@ -291,6 +295,12 @@ CREATE INDEX collection_batches_open
 
 -- A vendor's own batches, newest first.
 CREATE INDEX collection_batches_token ON public.collection_batches (token_id, batch_id DESC);
+
+-- What a key made before. Not unique: a key may be used again when its claim was voided or its time is over, and the lock
+-- that serialises a tenant's claims keeps two from using it at once.
+CREATE INDEX collection_batches_key
+    ON public.collection_batches (token_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
 -- Read a part at a time, again and again: compression would cost more than it saves.
 ALTER TABLE public.collection_batches ALTER COLUMN violation_ids SET STORAGE EXTERNAL;

@@ -150,7 +150,7 @@ async fn look(database: &Database) -> Result<Vec<(Severity, String)>, DatabaseEr
         findings.push((severity, row.get("finding")));
     }
     for statement in sql::ALL {
-        if let Err(error) = connection.prepare(&[statement]).await {
+        if let Err(error) = connection.describe(statement).await {
             findings
                 .push((Severity::Fault, format!("statement {} can't be prepared: {error}", statement.name)));
         }

@@ -47,7 +47,7 @@ pub struct IssueArgs {
     #[arg(long, value_enum, default_value_t = Fields::Standard)]
     fields: Fields,
     /// Answers are computed but nothing is ever marked
-    #[arg(long, hide = true)]
+    #[arg(long)]
     sandbox: bool,
     /// How long the token is valid, like 365d; without it, until it is revoked
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -148,11 +148,6 @@ struct Issued {
 
 async fn issue(args: &IssueArgs, config: &Path) -> CommandResult {
     let tenant = find_tenant(config, &args.tenant)?;
-    if args.sandbox {
-        return Err(CommandError::Refused(
-            "sandbox tokens come with previews, which this version lacks".to_owned(),
-        ));
-    }
     if args.vendor.trim().is_empty() {
         return Err(CommandError::Refused("--vendor must name somebody".to_owned()));
     }

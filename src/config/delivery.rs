@@ -12,11 +12,13 @@ pub struct DeliveryConfig {
     pub delivery_timeout: Duration,
     /// How long the ledger holds a batch open for an owner that gives no sign of life, by the database's clock.
     pub lease: Duration,
+    /// How long an idempotency key is remembered.
+    pub replay_window: Duration,
 }
 
 impl Default for DeliveryConfig {
     fn default() -> DeliveryConfig {
-        DeliveryConfig { delivery_timeout: 30 * SECOND, lease: MINUTE }
+        DeliveryConfig { delivery_timeout: 30 * SECOND, lease: MINUTE, replay_window: 7 * DAY }
     }
 }
 
@@ -33,6 +35,7 @@ impl DeliveryConfig {
                 .find("delivery_timeout", duration(HOUR))
                 .unwrap_or(base.delivery_timeout),
             lease: section.find("lease", duration(DAY)).unwrap_or(base.lease),
+            replay_window: section.find("replay_window", duration(365 * DAY)).unwrap_or(base.replay_window),
         };
         let is_faulty = section.is_faulty("delivery_timeout") || section.is_faulty("lease");
         if says_either && !is_faulty && config.lease < 2 * config.delivery_timeout {
@@ -81,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_pair_that_was_inherited_is_not_reported_again() {
-        let base = DeliveryConfig { delivery_timeout: 45 * SECOND, lease: SECOND };
+        let base =
+            DeliveryConfig { delivery_timeout: 45 * SECOND, lease: SECOND, ..DeliveryConfig::default() };
         let mut section = Section::root(Path::new("t.toml"), toml::Table::new());
 
         assert_eq!(DeliveryConfig::read(&mut section, &base), base);

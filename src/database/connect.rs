@@ -117,9 +117,12 @@ impl Connector {
 type Opening<'a> =
     Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + 'a>>;
 
-impl Connect for Connector {
+/// A connector as deadpool wants it.
+pub struct PoolConnector(pub Arc<Connector>);
+
+impl Connect for PoolConnector {
     fn connect(&self, _config: &Config) -> Opening<'_> {
-        Box::pin(self.open())
+        Box::pin(self.0.open())
     }
 }
 

@@ -38,6 +38,20 @@ impl Fault {
         Self { sqlstate: None, message: message.into() }
     }
 
+    /// Drops a message that may hold a row's values: what a tenant's own trigger raises (class P0), and what names the
+    /// value that didn't fit (class 22). The SQLSTATE stays.
+    fn without_values(self) -> Self {
+        match self.sqlstate() {
+            Some(code) if code.starts_with("P0") => {
+                Self { message: "raised by a function of the tenant's database".to_owned(), ..self }
+            }
+            Some(code) if code.starts_with("22") => {
+                Self { message: "a value is out of range or malformed".to_owned(), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// The five characters of PostgreSQL's appendix A, where the server answered.
     pub fn sqlstate(&self) -> Option<&str> {
         self.sqlstate.as_deref()
@@ -70,7 +84,7 @@ impl From<&tokio_postgres::Error> for Fault {
 
 impl From<&tokio_postgres::Error> for DatabaseError {
     fn from(error: &tokio_postgres::Error) -> Self {
-        let fault = Fault::from(error);
+        let fault = Fault::from(error).without_values();
         match error.code() {
             Some(code) if ends_session(code) => Self::Lost(fault),
             Some(_) => Self::Refused(fault),

@@ -28,7 +28,11 @@ macro_rules! statements {
 statements! {
     AUTHENTICATE = "authenticate" [BYTEA, INET];
     EXPIRE = "expire" [TEXT];
-    CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT];
+    CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT, TEXT, FLOAT8];
+PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
+BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];
+BATCH_FIND = "batch_find" [BYTEA, INT8];
+BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
     RENEW = "renew" [UUID, FLOAT8];
     RELEASE = "release" [UUID];
     VOID = "void" [UUID, TEXT, TEXT];
@@ -38,7 +42,7 @@ statements! {
     TOKEN_ISSUE = "token_issue" [BYTEA, TEXT, TEXT, BOOL, FLOAT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY];
     TOKEN_LIST = "token_list" [];
     TOKEN_REVOKE = "token_revoke" [INT8];
-    VIOLATIONS = "records/violations" [UUID, INT4, INT4];
+    VIOLATIONS = "records/violations" [UUID, INT4, INT4, INT4_ARRAY];
     VEHICLES = "records/vehicles" [INT4_ARRAY];
     PEOPLE = "records/people" [INT4_ARRAY, INT4_ARRAY, BOOL];
     DETAILS = "records/details" [INT4_ARRAY];

@@ -52,11 +52,19 @@ pub struct Chunk {
     pub look_ups: Option<[Vec<Row>; 8]>,
 }
 
-/// A batch that is being read.
+/// Where the violations are named that are to be read.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In the ledger, by the batch's claim.
+    Batch { claim_id: Uuid, record_count: i32 },
+    /// Nowhere: a preview writes nothing, and brings its ViolationIDs along.
+    Preview(Vec<i32>),
+}
+
+/// A batch, or a preview, that is being read.
 pub struct RecordReader {
     database: Database,
-    claim_id: Uuid,
-    record_count: i32,
+    source: Source,
     every_driver: bool,
     /// Violations that were read with the chunk before (at first: with the claim).
     ahead: Vec<Row>,
@@ -67,27 +75,55 @@ pub struct RecordReader {
 
 /// The first chunk's violations, for the claim's flight to ask for.
 pub async fn read_first(connection: &Connection, claim_id: Uuid) -> Result<Vec<Row>, DatabaseError> {
-    connection.query(&sql::VIOLATIONS, &[&claim_id, &1_i32, &FIRST_CHUNK]).await
+    connection.query(&sql::VIOLATIONS, &[&claim_id, &1_i32, &FIRST_CHUNK, &None::<&[i32]>]).await
+}
+
+impl Source {
+    pub fn record_count(&self) -> i32 {
+        match self {
+            Self::Batch { record_count, .. } => *record_count,
+            Self::Preview(ids) => i32::try_from(ids.len()).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// The violations of the positions after `after`, up to `last`.
+    async fn read(&self, connection: &Connection, after: i32, last: i32) -> Result<Vec<Row>, DatabaseError> {
+        if after == last {
+            return Ok(Vec::new());
+        }
+        let from = after + 1;
+        match self {
+            Self::Batch { claim_id, .. } => {
+                connection.query(&sql::VIOLATIONS, &[claim_id, &from, &last, &None::<&[i32]>]).await
+            }
+            Self::Preview(ids) => {
+                let [after, last_id] =
+                    [after, last].map(|position| usize::try_from(position).unwrap_or_default());
+                let chunk = &ids[after..last_id];
+                connection.query(&sql::VIOLATIONS, &[&Uuid::nil(), &from, &last, &chunk]).await
+            }
+        }
+    }
 }
 
 impl RecordReader {
-    /// Goes on where `ahead`, the rows of positions 1 to [`FIRST_CHUNK`], ends.
-    pub fn new(
+    /// Goes on where `first`, the rows of positions 1 to [`FIRST_CHUNK`], ends.
+    pub fn new(database: Database, source: Source, profile: FieldProfile, first: Vec<Row>) -> Self {
+        let last = source.record_count().min(FIRST_CHUNK);
+        Self { database, source, every_driver: profile.names_every_driver(), ahead: first, after: 0, last }
+    }
+
+    /// Reads the first rows itself: for what no claim has read already.
+    pub async fn open(
         database: Database,
-        claim_id: Uuid,
-        record_count: i32,
+        source: Source,
         profile: FieldProfile,
-        ahead: Vec<Row>,
-    ) -> Self {
-        Self {
-            database,
-            claim_id,
-            record_count,
-            every_driver: profile.names_every_driver(),
-            ahead,
-            after: 0,
-            last: record_count.min(FIRST_CHUNK),
-        }
+    ) -> Result<Self, DatabaseError> {
+        let connection = database.connection().await?;
+        connection.prepare(&[&sql::VIOLATIONS]).await?;
+        let first = source.read(&connection, 0, source.record_count().min(FIRST_CHUNK)).await;
+        let first = connection.finish(first)?;
+        Ok(Self::new(database, source, profile, first))
     }
 
     /// The next chunk, None after the last. Safe to drop: nothing is changed in the database.
@@ -103,7 +139,7 @@ impl RecordReader {
             return Ok(None);
         };
         let (vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
-        let (after, last) = (self.last, (self.last + next_size(&violations)).min(self.record_count));
+        let (after, last) = (self.last, (self.last + next_size(&violations)).min(self.source.record_count()));
 
         let connection = self.database.connection().await?;
         connection.prepare(&STATEMENTS).await?;
@@ -117,7 +153,7 @@ impl RecordReader {
                 connection.query(&sql::DETAILS, violations_only),
                 connection.query(&sql::ATTACHMENTS, violations_only),
                 read_look_ups(&connection, self.after == 0),
-                read_violations(&connection, self.claim_id, after, last),
+                self.source.read(&connection, after, last),
             )
         };
         let flight = flight.await;
@@ -125,18 +161,6 @@ impl RecordReader {
         (self.ahead, self.after, self.last) = (ahead, after, last);
         Ok(Some(Chunk { violations, vehicles, people, details, attachments, look_ups }))
     }
-}
-
-async fn read_violations(
-    connection: &Connection,
-    claim_id: Uuid,
-    after: i32,
-    last: i32,
-) -> Result<Vec<Row>, DatabaseError> {
-    if after == last {
-        return Ok(Vec::new());
-    }
-    connection.query(&sql::VIOLATIONS, &[&claim_id, &(after + 1), &last]).await
 }
 
 async fn read_look_ups(

@@ -2,6 +2,7 @@
 -- $1 bytea SHA-256 of the token, $2 inet the caller's address
 SELECT t.token_id,
        t.vendor,
+       t.sandbox,
        EXISTS (
            SELECT
              FROM public.api_permissions p

@@ -19,8 +19,10 @@ required_column (relation, name) AS (
            ('collection_batches', 'state'),
            ('collection_batches', 'lease_until'),
            ('collection_batches', 'released_at'),
+           ('collection_batches', 'acknowledged_at'),
            ('collection_batches', 'voided_at'),
            ('collection_batches', 'void_reason'),
+           ('api_tokens', 'expires_at'),
            ('api_tokens', 'revoked_at'),
            ('api_tokens', 'revoked_by')
 )
@@ -33,6 +35,12 @@ SELECT 'fault',
        format('%s lacks UPDATE of "%s" on %s: run turnpike migrate', current_user, name, relation)
   FROM required_column
  WHERE NOT has_column_privilege(format('public.%I', relation), name, 'UPDATE')
+ UNION ALL
+SELECT 'fault',
+       format('%s lacks EXECUTE on violation_balance: run turnpike migrate', current_user)
+ WHERE NOT has_function_privilege(
+               'public.violation_balance(numeric, numeric, text, numeric, numeric, numeric)', 'EXECUTE'
+           )
  UNION ALL
 SELECT 'warning',
        format(

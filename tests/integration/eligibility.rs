@@ -131,7 +131,8 @@ async fn claim_at_one_moment(session: &Client, grace_days: i32) -> Vec<(String, 
     });
     session
         .batch_execute(&format!(
-            "PREPARE claim (bytea, inet, uuid, integer, numeric, int4[], bigint, double precision, text, text) AS {};
+            "PREPARE claim (bytea, inet, uuid, integer, numeric, int4[], bigint, double precision, text, text, text, float8)
+             AS {};
              PREPARE explain (text, integer, numeric, int4[]) AS {}",
             include_str!("../../src/sql/claim.sql"),
             include_str!("../../src/sql/explain.sql")
@@ -161,7 +162,7 @@ async fn claim_at_one_moment(session: &Client, grace_days: i32) -> Vec<(String, 
     }
     write!(
         moment,
-        "EXECUTE claim ('\\x{token}', '::1', gen_random_uuid(), {grace_days}, 0, '{{}}', NULL, 60, '', '')"
+        "EXECUTE claim ('\\x{token}', '::1', gen_random_uuid(), {grace_days}, 0, '{{}}', NULL, 60, '', '', NULL, 604800)"
     )
     .unwrap();
     let messages = session.simple_query(&moment).await.unwrap();

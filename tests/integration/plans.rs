@@ -44,10 +44,10 @@ struct Prepared {
 
 const CLAIM: Prepared = Prepared {
     name: "claim",
-    types: "bytea, inet, uuid, integer, numeric, int4[], bigint, double precision, text, text",
+    types: "bytea, inet, uuid, integer, numeric, int4[], bigint, double precision, text, text, text, double precision",
     sql: include_str!("../../src/sql/claim.sql"),
     arguments: "sha256('canary-token-0123456789-0123456789-0123456789-0123'), '::1',
-                '00000000-0000-4000-8000-000000000001', 0, 0, '{}', NULL, 60, 'test', 'test'",
+                '00000000-0000-4000-8000-000000000001', 0, 0, '{}', NULL, 60, 'test', 'test', NULL, 604800",
 };
 const VOID: Prepared = Prepared {
     name: "void",
@@ -64,9 +64,9 @@ const EXPIRE: Prepared = Prepared {
 const RECORDS: [Prepared; 5] = [
     Prepared {
         name: "violations",
-        types: "uuid, integer, integer",
+        types: "uuid, integer, integer, int4[]",
         sql: include_str!("../../src/sql/records/violations.sql"),
-        arguments: "'00000000-0000-4000-8000-000000000001', 1, 50",
+        arguments: "'00000000-0000-4000-8000-000000000001', 1, 50, NULL",
     },
     Prepared {
         name: "vehicles",

@@ -1,5 +1,6 @@
 -- One chunk of a batch's violations, in the batch's order. The columns below, in this order, are the wire's.
--- $1 uuid claim_id, $2 integer first position, $3 integer last position
+-- $1 uuid claim_id, $2 integer first position, $3 integer last position; or, for a preview, which has no batch,
+-- $4 integer[] the chunk's ViolationIDs
 -- "SentToCollections" shows the value from before the marking; a batch only ever takes rows where that was null.
 -- "taxAmount" is text because the wire has it as a string with four decimals.
 SELECT v."ViolationID",
@@ -46,9 +47,9 @@ SELECT v."ViolationID",
        v."pin",
        v."duplicate",
        v."AdjustmentReason"
-  FROM public.collection_batches b
- CROSS JOIN LATERAL unnest(b.violation_ids[$2:$3]) WITH ORDINALITY AS item ("ViolationID", position)
+  FROM unnest(
+           COALESCE($4, (SELECT b.violation_ids[$2:$3] FROM public.collection_batches b WHERE b.claim_id = $1))
+       ) WITH ORDINALITY AS item ("ViolationID", position)
   JOIN public.violations v
     ON v."ViolationID" = item."ViolationID"
- WHERE b.claim_id = $1
  ORDER BY item.position

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use turnpike::certificates::create_authority_and_server;
 use turnpike::config::Config;
 use turnpike::handler::Gateway;
@@ -55,7 +55,6 @@ pub struct TestGateway {
     pub directory: TempDir,
     pub inner: Arc<Gateway>,
     databases: BTreeMap<String, TestDatabase>,
-    shutdown: CancellationToken,
     running: Option<JoinHandle<()>>,
 }
 
@@ -82,19 +81,6 @@ impl TestGateway {
 
     pub fn config_file(&self) -> PathBuf {
         self.directory.path().join("tenants.toml")
-    }
-
-    /// Stops as on SIGTERM, and waits until it has drained.
-    pub async fn drain(&mut self) {
-        self.shutdown.cancel();
-        if let Some(running) = self.running.take() {
-            running.await.unwrap();
-        }
-    }
-
-    /// Begins to stop as on SIGTERM.
-    pub fn begin_to_drain(&self) {
-        self.shutdown.cancel();
     }
 }
 
@@ -190,25 +176,23 @@ impl GatewayBuilder {
     pub async fn start(self) -> TestGateway {
         let (directory, databases) = self.prepare().await;
         let config = Config::load(&directory.path().join("tenants.toml")).unwrap();
-        let (address, inner, shutdown, running) = serve(&config).await;
-        TestGateway { address, directory, inner, databases, shutdown, running: Some(running) }
+        let (address, inner, running) = serve(&config).await;
+        TestGateway { address, directory, inner, databases, running: Some(running) }
     }
 }
 
-async fn serve(config: &Config) -> (SocketAddr, Arc<Gateway>, CancellationToken, JoinHandle<()>) {
+async fn serve(config: &Config) -> (SocketAddr, Arc<Gateway>, JoinHandle<()>) {
     let gateway = Arc::new(Gateway::new(config));
     let tls = tls::server_config(&config.gateway.tls_certificate, &config.gateway.tls_key).unwrap();
     let listener = Listener::bind(config.gateway.listen, tls, Arc::clone(&gateway)).await.unwrap();
     let address = listener.address().unwrap();
-    let shutdown = CancellationToken::new();
-    let until = shutdown.clone();
-    let running = tokio::spawn(async move { listener.run(until.cancelled()).await });
-    (address, gateway, shutdown, running)
+    let running = tokio::spawn(listener.run(pending()));
+    (address, gateway, running)
 }
 
 /// A second gateway on the databases of a first, as another process on another machine would be.
 pub async fn second_gateway(config_file: &Path) -> (SocketAddr, JoinHandle<()>) {
     let config = Config::load(config_file).unwrap();
-    let (address, _gateway, _shutdown, running) = serve(&config).await;
+    let (address, _gateway, running) = serve(&config).await;
     (address, running)
 }

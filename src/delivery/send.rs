@@ -1,0 +1,77 @@
+//! Everything but the last frame: chunk after chunk is read, encoded and handed to the vendor.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Halt;
+use crate::access_log::AccessLog;
+use crate::database::DatabaseError;
+use crate::outlet::{Outlet, VendorGone};
+use crate::records::{Chunk, FieldProfile, RecordEncoder, RecordReader};
+
+/// A frame's size: several TLS records of 16 KiB, and small enough that eight of them are no burden.
+const FRAME_BYTES: usize = 64 * 1024;
+/// Room for the record that makes a frame overflow.
+const RECORD_BYTES: usize = 8 * 1024;
+
+/// Encodes chunk after chunk while the next one is being read, and gives back the frame that would make the document
+/// whole. Safe to drop.
+pub async fn send_records(
+    reader: RecordReader,
+    profile: FieldProfile,
+    version: &str,
+    outlet: &mut Outlet,
+    log: &AccessLog,
+) -> Result<Bytes, Halt> {
+    let mut encoder = RecordEncoder::new(profile);
+    let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
+    encoder.write_opening(&mut frame);
+    let (mut chunks, _reading) = read_ahead(reader);
+    while let Some(chunk) = chunks.recv().await {
+        let related = encoder.relate(chunk?)?;
+        for index in 0..related.record_count() {
+            if frame.len() >= FRAME_BYTES {
+                let full = std::mem::replace(&mut frame, Vec::with_capacity(FRAME_BYTES + RECORD_BYTES));
+                log.sent(full.len());
+                outlet.send(Bytes::from(full)).await?;
+            }
+            encoder.write_record(&mut frame, &related, index)?;
+        }
+    }
+    log.sent(frame.len());
+    // On HTTP/2 hyper asks for the next frame while most of this one may still wait for the vendor's window. It takes
+    // a byte more only when all before it has its window: so the last byte goes alone, and is what we wait for.
+    let last_byte = frame.split_off(frame.len() - 1);
+    outlet.send(Bytes::from(frame)).await?;
+    outlet.send(Bytes::from(last_byte)).await?;
+    let mut last = Vec::new();
+    encoder.write_closing(&mut last, version);
+    Ok(Bytes::from(last))
+}
+
+/// The whole document of an answer without records.
+pub async fn send_empty(version: &str, outlet: Outlet, log: &AccessLog) -> Result<(), VendorGone> {
+    let encoder = RecordEncoder::new(FieldProfile::Full);
+    let mut document = Vec::new();
+    encoder.write_opening(&mut document);
+    encoder.write_closing(&mut document, version);
+    log.sent(document.len());
+    outlet.finish(Bytes::from(document)).await
+}
+
+/// Reads one chunk ahead of the one that is being sent. Dropping the handle ends the reading.
+fn read_ahead(
+    mut reader: RecordReader,
+) -> (mpsc::Receiver<Result<Chunk, DatabaseError>>, AbortOnDropHandle<()>) {
+    let (chunks, receiver) = mpsc::channel(1);
+    let reading = tokio::spawn(async move {
+        while let Some(chunk) = reader.next().await.transpose() {
+            let failed = chunk.is_err();
+            if chunks.send(chunk).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    (receiver, AbortOnDropHandle::new(reading))
+}
