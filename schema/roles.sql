@@ -59,7 +59,8 @@ BEGIN
     EXECUTE format('GRANT UPDATE ("SentToCollections") ON TABLE public.violations TO %I', gateway_role);
     EXECUTE format('GRANT INSERT ON TABLE public.collection_batches TO %I', gateway_role);
     EXECUTE format(
-        'GRANT UPDATE (state, lease_until, released_at, acknowledged_at, voided_at, void_reason)'
+        'GRANT UPDATE (state, lease_until, released_at, acknowledged_at, voided_at, void_reason,'
+        ' requeued_at, requeued_by, requeue_reason)'
         ' ON TABLE public.collection_batches TO %I',
         gateway_role
     );

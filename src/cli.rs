@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or found wanting, 2 not understood.
 
+mod batch;
 mod check;
 mod demo;
 mod explain;
@@ -43,6 +44,9 @@ enum Command {
     /// Issue, list and revoke vendors' API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Tell who received what and when; void or requeue a batch
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Tell, rule by rule, why a violation is or isn't eligible
     Explain(explain::ExplainArgs),
     /// Fill a tenant's database with realistic data, for load tests
@@ -88,6 +92,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(args, config).await,
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Token(command) => token::run(command, config).await,
+        Command::Batch(command) => batch::run(command, config).await,
         Command::Explain(args) => explain::run(args, config).await,
         Command::Sample(args) => sample::run(args, config).await,
         Command::Demo(args) => demo::run(args).await.map_err(CommandError::from),

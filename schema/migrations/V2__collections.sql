@@ -284,8 +284,13 @@ CREATE TABLE public.collection_batches (
     acknowledged_at timestamptz(6),
     voided_at timestamptz(6),
     void_reason text,
+    -- An operator freed the violations of a released batch: it stays released, for it was, but isn't handed over again.
+    requeued_at timestamptz(6),
+    requeued_by text,
+    requeue_reason text,
     CHECK ((state = 'released') = (released_at IS NOT NULL)),
-    CHECK ((state = 'void') = (voided_at IS NOT NULL))
+    CHECK ((state = 'void') = (voided_at IS NOT NULL)),
+    CHECK (requeued_at IS NULL OR (state = 'released' AND requeued_by IS NOT NULL AND requeue_reason IS NOT NULL))
 );
 
 -- The sweep for leases that are over reads this and nothing else.

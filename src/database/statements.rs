@@ -29,10 +29,13 @@ statements! {
     AUTHENTICATE = "authenticate" [BYTEA, INET];
     EXPIRE = "expire" [TEXT];
     CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT, TEXT, FLOAT8];
-PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
-BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];
-BATCH_FIND = "batch_find" [BYTEA, INT8];
-BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
+    PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
+    BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];
+    BATCH_FIND = "batch_find" [BYTEA, INT8];
+    BATCH_SEARCH = "batch_search" [TEXT, INT4, TEXT, INT8];
+    BATCH_SHOW = "batch_show" [INT8];
+    BATCH_REQUEUE = "batch_requeue" [INT8, TEXT, TEXT];
+    BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
     RENEW = "renew" [UUID, FLOAT8];
     RELEASE = "release" [UUID];
     VOID = "void" [UUID, TEXT, TEXT];

@@ -8,6 +8,7 @@ UPDATE public.collection_batches b
    AND b.token_id = t.token_id
    AND b.batch_id = $2
    AND b.state = 'released'
+   AND b.requeued_at IS NULL
    AND b.record_count = $3
 RETURNING b.batch_id,
           b.state,

@@ -1,4 +1,4 @@
--- One of a token's own batches, unless it is void.
+-- One of a token's own batches, unless it is void or was requeued.
 -- $1 bytea SHA-256 of the token, $2 bigint batch_id
 SELECT b.batch_id,
        b.claim_id,
@@ -11,3 +11,4 @@ SELECT b.batch_id,
  WHERE t.token_sha256 = $1
    AND b.batch_id = $2
    AND b.state <> 'void'
+   AND b.requeued_at IS NULL

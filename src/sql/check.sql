@@ -22,6 +22,7 @@ required_column (relation, name) AS (
            ('collection_batches', 'acknowledged_at'),
            ('collection_batches', 'voided_at'),
            ('collection_batches', 'void_reason'),
+           ('collection_batches', 'requeued_at'),
            ('api_tokens', 'expires_at'),
            ('api_tokens', 'revoked_at'),
            ('api_tokens', 'revoked_by')

@@ -38,6 +38,7 @@ earlier AS MATERIALIZED (
      WHERE b.idempotency_key = $11
        AND b.claimed_at > statement_timestamp() - make_interval(secs => $12)
        AND b.state <> 'void'
+       AND b.requeued_at IS NULL
      ORDER BY b.batch_id DESC
      LIMIT 1
 ),

@@ -11,6 +11,7 @@ mod documented_sample;
 mod eligibility;
 mod isolation;
 mod layers;
+mod ledger_commands;
 mod logs;
 mod plans;
 mod preflight;

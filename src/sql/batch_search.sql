@@ -1,0 +1,41 @@
+-- Which vendor received which violations, and when: the record of disclosures. Newest first.
+-- $1 text only batches that hold this ticket, $2 integer only those that disclosed this person (as the one whom a ticket was
+-- written to, or as a driver), $3 text only this state; null: any. $4 bigint at most
+WITH violation AS MATERIALIZED (
+    SELECT v."ViolationID"
+      FROM public.violations v
+     WHERE v."Ticket" = $1
+     UNION
+    SELECT v."ViolationID"
+      FROM public.violations v
+     WHERE v.userid = $2
+     UNION
+    SELECT v."ViolationID"
+      FROM public.vehicle_drivers d
+      JOIN public.violations v
+        ON v."VehicleID" = d."VehicleID"
+     WHERE d."UserID" = $2
+)
+SELECT b.batch_id,
+       b.vendor,
+       b.state,
+       b.record_count,
+       b.claimed_at,
+       b.released_at,
+       b.acknowledged_at,
+       b.voided_at,
+       b.void_reason,
+       b.requeued_at,
+       b.requeued_by,
+       b.requeue_reason,
+       b.idempotency_key,
+       b.request_id,
+       b.gateway
+  FROM public.collection_batches b
+ WHERE ($3::text IS NULL OR b.state = $3)
+   AND (
+       ($1::text IS NULL AND $2::integer IS NULL)
+       OR b.violation_ids && ARRAY(SELECT violation."ViolationID" FROM violation)
+   )
+ ORDER BY b.batch_id DESC
+ LIMIT $4
