@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use self::send::{send_empty, send_records};
+use self::send::{Form, send_empty, send_records};
 use crate::access_log::{AccessLog, Outcome, chain};
 use crate::batches::{self, BatchError};
 use crate::claim::{Caller, Claim, ClaimError, Claimed};
+use crate::compress::Coding;
 use crate::database::DatabaseError;
 use crate::ledger::{Batch, LedgerError};
 use crate::outlet::{self, FrameSource, Outlet, VendorGone};
@@ -41,6 +42,8 @@ pub struct Delivery {
     pub log: Arc<AccessLog>,
     /// Cancelled when running deliveries have no more time: the process is about to end.
     pub stop: CancellationToken,
+    /// What the vendor accepts best.
+    pub coding: Coding,
     /// Whether the peer's kernel must have acknowledged everything before the last frame.
     pub acknowledged: bool,
 }
@@ -75,6 +78,7 @@ pub struct Head {
     pub more: bool,
     /// The batch was handed over before.
     pub replayed: bool,
+    pub coding: Coding,
     pub body: FrameSource,
 }
 
@@ -118,6 +122,8 @@ enum Halt {
     Read(#[from] DatabaseError),
     #[error("encoding failed")]
     Encode(#[from] EncodeError),
+    #[error("compressing failed")]
+    Compress(#[from] std::io::Error),
     #[error("lease lost")]
     Lease(#[source] LedgerError),
     #[error("release failed")]
@@ -140,12 +146,13 @@ impl Delivery {
         };
         let Obtained { records, owned, batch_id, record_count, more, replayed } = obtained;
         self.log.batch(batch_id, record_count);
-        let vendor_waits = head.send(Ok(Head { batch_id, record_count, more, replayed, body })).is_ok();
+        let vendor_waits =
+            head.send(Ok(Head { batch_id, record_count, more, replayed, coding: self.coding, body })).is_ok();
 
         let delivering = Instant::now();
         let delivered = match records {
             _ if !vendor_waits => Err(Halt::VendorGone(VendorGone)),
-            None => send_empty(self.tenant.version(), outlet, &self.log).await.map_err(Halt::from),
+            None => send_empty(self.form(), outlet, &self.log).await,
             Some((reader, profile)) => self.deliver(reader, profile, owned.as_ref(), outlet).await,
         };
         self.log.deliver_seconds(delivering.elapsed());
@@ -244,7 +251,7 @@ impl Delivery {
     ) -> Result<(), Halt> {
         let (gone, stalled) = (outlet.gone(), outlet.stalled(self.tenant.config().delivery.delivery_timeout));
         let sending = async {
-            let last = send_records(reader, profile, self.tenant.version(), &mut outlet, &self.log).await?;
+            let last = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
             if owned.is_some() {
                 outlet.until_delivered(self.acknowledged).await?;
             }
@@ -278,6 +285,10 @@ impl Delivery {
                 Err(halt)
             }
         }
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form { version: self.tenant.version(), coding: self.coding }
     }
 
     async fn release(&self, batch: &Batch) -> Result<(), Halt> {

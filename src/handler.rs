@@ -113,7 +113,15 @@ impl Gateway {
         match presented.wanted {
             Wanted::Delivery(order) => {
                 let order = if grant.sandbox { order.into_preview() } else { order };
-                self.deliver(&tenant, credential, order, socket, log).await
+                let delivery = Delivery {
+                    tenant: Arc::clone(&tenant),
+                    socket,
+                    log: Arc::clone(log),
+                    stop: self.stop.clone(),
+                    coding: request::accepted_coding(&head.headers),
+                    acknowledged: self.config.await_acknowledgement,
+                };
+                self.deliver(delivery, credential, order).await
             }
             Wanted::Batches(page) => {
                 let listed = batches::list(tenant.database(), token, page).await;
@@ -151,19 +159,11 @@ impl Gateway {
     /// Runs the delivery in a task of its own, and answers with its head.
     async fn deliver(
         &self,
-        tenant: &Arc<Tenant>,
+        delivery: Delivery,
         credential: Credential,
         order: Order,
-        socket: Socket,
-        log: &Arc<AccessLog>,
     ) -> Result<Answer, Problem> {
-        let delivery = Delivery {
-            tenant: Arc::clone(tenant),
-            socket,
-            log: Arc::clone(log),
-            stop: self.stop.clone(),
-            acknowledged: self.config.await_acknowledgement,
-        };
+        let (tenant, log) = (Arc::clone(&delivery.tenant), Arc::clone(&delivery.log));
         let caller = Caller {
             token: credential.token,
             address: credential.address,
@@ -175,9 +175,9 @@ impl Gateway {
             Ok(head) => Ok(response::records(head)),
             Err(error) => {
                 if let DeliveryError::Claim(ClaimError::Credential | ClaimError::Permission) = error {
-                    self.authenticator.forget(tenant, &credential).await;
+                    self.authenticator.forget(&tenant, &credential).await;
                 }
-                Err(refused(log, &error))
+                Err(refused(&log, &error))
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod access_log;
 pub mod auth;
 pub mod batches;
 pub mod claim;
+pub mod compress;
 pub mod delivery;
 pub mod directory;
 pub mod handler;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::Version;
 use hyper::body::Body;
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::http::request::Parts;
 use mime::Mime;
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::batches::Page;
+use crate::compress::Coding;
 use crate::delivery::Order;
 use crate::router::Operation;
 
@@ -163,6 +164,11 @@ fn understand(
         }
     };
     Ok(Presented { token, wanted })
+}
+
+/// The content coding that the caller accepts best.
+pub fn accepted_coding(headers: &HeaderMap) -> Coding {
+    Coding::negotiate(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// 1 to 255 visible ASCII characters, with or without the quotes that the IETF's draft has around them.

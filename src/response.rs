@@ -8,9 +8,9 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
@@ -62,6 +62,10 @@ pub fn records(head: Head) -> Answer {
     let mut answer = Response::new(Either::Right(Frames(head.body)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Some(coding) = head.coding.token() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
     if let Some(batch_id) = head.batch_id {
         headers.insert(BATCH_ID, batch_id.into());
     }

@@ -10,8 +10,8 @@ use crate::migrate::migrate;
 
 #[derive(Debug, clap::Args)]
 pub struct MigrateArgs {
-    /// Only this tenant; may be given more than once
-    #[arg(long, value_name = "ID", value_parser = parse_tenant)]
+    /// Only these tenants
+    #[arg(long, value_name = "ID", value_parser = parse_tenant, num_args = 1..)]
     tenant: Vec<TenantId>,
 }
 

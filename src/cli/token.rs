@@ -39,8 +39,8 @@ pub struct IssueArgs {
     /// The collections company the token is for
     #[arg(long, value_name = "NAME")]
     vendor: String,
-    /// What the token may do; may be given more than once
-    #[arg(long, value_name = "ACTION:RESOURCE", value_parser = parse_permission,
+    /// What the token may do
+    #[arg(long, value_name = "ACTION:RESOURCE", value_parser = parse_permission, num_args = 1..,
           default_value = "user-create:violation_collection")]
     permission: Vec<Permission>,
     /// Which columns the vendor sees
@@ -52,8 +52,8 @@ pub struct IssueArgs {
     /// How long the token is valid, like 365d; without it, until it is revoked
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
-    /// Accept the token only from these addresses; may be given more than once
-    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
+    /// Accept the token only from these addresses
+    #[arg(long, value_name = "CIDR", value_parser = parse_network, num_args = 1..)]
     allow: Vec<IpNet>,
     /// Print the token and nothing else
     #[arg(long)]

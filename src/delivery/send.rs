@@ -6,8 +6,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Halt;
 use crate::access_log::AccessLog;
+use crate::compress::{Coding, Compressor};
 use crate::database::DatabaseError;
-use crate::outlet::{Outlet, VendorGone};
+use crate::outlet::Outlet;
 use crate::records::{Chunk, FieldProfile, RecordEncoder, RecordReader};
 
 /// A frame's size: several TLS records of 16 KiB, and small enough that eight of them are no burden.
@@ -15,16 +16,25 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// Room for the record that makes a frame overflow.
 const RECORD_BYTES: usize = 8 * 1024;
 
+/// How the document is to look.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    /// `state.version`
+    pub version: &'a str,
+    pub coding: Coding,
+}
+
 /// Encodes chunk after chunk while the next one is being read, and gives back the frame that would make the document
 /// whole. Safe to drop.
 pub async fn send_records(
     reader: RecordReader,
     profile: FieldProfile,
-    version: &str,
+    form: Form<'_>,
     outlet: &mut Outlet,
     log: &AccessLog,
 ) -> Result<Bytes, Halt> {
     let mut encoder = RecordEncoder::new(profile);
+    let mut compressor = Compressor::new(form.coding)?;
     let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
     encoder.write_opening(&mut frame);
     let (mut chunks, _reading) = read_ahead(reader);
@@ -33,31 +43,36 @@ pub async fn send_records(
         for index in 0..related.record_count() {
             if frame.len() >= FRAME_BYTES {
                 let full = std::mem::replace(&mut frame, Vec::with_capacity(FRAME_BYTES + RECORD_BYTES));
-                log.sent(full.len());
-                outlet.send(Bytes::from(full)).await?;
+                let ready = compressor.push(full)?;
+                log.sent(ready.len());
+                if !ready.is_empty() {
+                    outlet.send(ready).await?;
+                }
             }
             encoder.write_record(&mut frame, &related, index)?;
         }
     }
-    log.sent(frame.len());
+    let mut ready = compressor.flush(frame)?;
+    log.sent(ready.len());
     // On HTTP/2 hyper asks for the next frame while most of this one may still wait for the vendor's window. It takes
     // a byte more only when all before it has its window: so the last byte goes alone, and is what we wait for.
-    let last_byte = frame.split_off(frame.len() - 1);
-    outlet.send(Bytes::from(frame)).await?;
-    outlet.send(Bytes::from(last_byte)).await?;
+    let last_byte = ready.split_off(ready.len() - 1);
+    outlet.send(ready).await?;
+    outlet.send(last_byte).await?;
     let mut last = Vec::new();
-    encoder.write_closing(&mut last, version);
-    Ok(Bytes::from(last))
+    encoder.write_closing(&mut last, form.version);
+    Ok(compressor.finish(last)?)
 }
 
 /// The whole document of an answer without records.
-pub async fn send_empty(version: &str, outlet: Outlet, log: &AccessLog) -> Result<(), VendorGone> {
+pub async fn send_empty(form: Form<'_>, outlet: Outlet, log: &AccessLog) -> Result<(), Halt> {
     let encoder = RecordEncoder::new(FieldProfile::Full);
     let mut document = Vec::new();
     encoder.write_opening(&mut document);
-    encoder.write_closing(&mut document, version);
+    encoder.write_closing(&mut document, form.version);
+    let document = Compressor::new(form.coding)?.finish(document)?;
     log.sent(document.len());
-    outlet.finish(Bytes::from(document)).await
+    Ok(outlet.finish(document).await?)
 }
 
 /// Reads one chunk ahead of the one that is being sent. Dropping the handle ends the reading.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of the crate, from the ground up: one may import those of earlier rows, none of its own row.
 const RANKS: [&[&str]; 13] = [
-    &["access_log", "certificates", "cluster", "config", "log", "tls", "transport"],
+    &["access_log", "certificates", "cluster", "compress", "config", "log", "tls", "transport"],
     &["database", "outlet", "router"],
     &["migrate", "records"],
     &["ledger"],

@@ -5,6 +5,7 @@
 
 mod claim;
 mod commands;
+mod compression;
 mod concurrency;
 mod delivery;
 mod documented_sample;
