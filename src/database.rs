@@ -116,6 +116,24 @@ impl Database {
         self.pool.retain(|_, metrics| metrics.last_used() < settings.idle_timeout);
     }
 
+    /// Two statements in one transaction and one flight; gives the second one's rows. The second sees what the first did,
+    /// and whatever the first had to wait for.
+    pub async fn query_both(
+        &self,
+        first: (&Statement, Parameters<'_>),
+        second: (&Statement, Parameters<'_>),
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let connection = self.connection().await?;
+        connection.prepare(&[first.0, second.0]).await?;
+        let (begun, done, rows, committed) = tokio::join!(
+            connection.execute(statements::BEGIN),
+            connection.query(first.0, first.1),
+            connection.query(second.0, second.1),
+            connection.execute(statements::COMMIT),
+        );
+        connection.finish(begun.and(done).and(committed).and(rows))
+    }
+
     /// One statement on a session that is opened for it and closed after it, beside the pool: for chores, which must
     /// neither take a vendor's connection nor keep one from being closed.
     pub async fn query_apart(

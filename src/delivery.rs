@@ -318,17 +318,22 @@ impl Delivery {
     }
 
     async fn give_up(&self, owned: Option<&Batch>, halt: &Halt) {
-        self.log.outcome(if owned.is_some() { Outcome::Void } else { Outcome::BrokenOff });
         self.log.cause(halt);
-        if let Some(batch) = owned {
-            self.void(batch.claim_id, &halt.to_string()).await;
-        }
+        let outcome = match owned {
+            None => Outcome::BrokenOff,
+            Some(batch) if self.void(batch.claim_id, &halt.to_string()).await => Outcome::Void,
+            // The release whose answer was lost had worked: the vendor, cut off, finds the batch in the ledger.
+            Some(_) => Outcome::ReleasedUnread,
+        };
+        self.log.outcome(outcome);
     }
 
-    async fn void(&self, claim_id: Uuid, reason: &str) {
-        if let Err(error) = self.tenant.ledger().void(claim_id, reason).await {
+    /// Whether the batch is void, or will be.
+    async fn void(&self, claim_id: Uuid, reason: &str) -> bool {
+        self.tenant.ledger().void(claim_id, reason).await.unwrap_or_else(|error| {
             let cause = chain(&error);
             warn!(tenant = %self.tenant.id(), %claim_id, cause, "could not void; the lease will");
-        }
+            true
+        })
     }
 }

@@ -92,12 +92,16 @@ impl Ledger {
     }
 
     /// Swaps open → void and unmarks the batch's rows. A batch that is released, or void already, stays as it is; a claim
-    /// that the ledger doesn't know is fenced off. After an error the lease voids the batch when it is over.
-    pub async fn void(&self, claim_id: Uuid, reason: &str) -> Result<(), LedgerError> {
+    /// that the ledger doesn't know is fenced off. Says whether the batch is void now. After an error the lease voids the
+    /// batch when it is over.
+    pub async fn void(&self, claim_id: Uuid, reason: &str) -> Result<bool, LedgerError> {
         let deadline = Instant::now() + self.lease;
-        let parameters: Parameters<'_> = &[&claim_id, &reason, &self.gateway];
-        let rows = insist(deadline, || self.database.query(&sql::VOID, parameters)).await;
-        rows.map(drop).map_err(|source| LedgerError::Database { attempt: "void the batch", source })
+        let swap: Parameters<'_> = &[&claim_id, &reason, &self.gateway];
+        let unmark: Parameters<'_> = &[&claim_id];
+        let void = || self.database.query_both((&sql::VOID, swap), (&sql::VOID_UNMARK, unmark));
+        let rows = insist(deadline, void).await;
+        let rows = rows.map_err(|source| LedgerError::Database { attempt: "void the batch", source })?;
+        Ok(rows.first().is_some_and(|row| row.get::<_, &str>("state") == "void"))
     }
 
     /// Voids every batch whose lease is over, whoever its owner was.

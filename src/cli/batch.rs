@@ -257,25 +257,19 @@ async fn void(args: &VoidArgs, config: &Path) -> CommandResult {
     let database = Database::open(&tenant)?;
     let shown = find(&tenant, &database, args.batch_id).await?;
     let ledger = Ledger::new(database.clone(), "turnpike batch void".to_owned(), tenant.delivery.lease);
-    ledger.void(shown.claim_id, &args.reason).await.map_err(|error| match error {
+    let voided = ledger.void(shown.claim_id, &args.reason).await.map_err(|error| match error {
         LedgerError::Database { attempt, source } => failed(&tenant, attempt)(source),
         LedgerError::NotOpen => CommandError::Refused("the batch isn't open".to_owned()),
     })?;
-    match find(&tenant, &database, args.batch_id).await?.state.as_str() {
-        "void" if shown.state == "open" => {
-            println!(
-                "voided batch {}: the next call gets its {} violations",
-                args.batch_id,
-                shown.violations.len()
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-        "void" => Err(CommandError::Refused(format!("batch {} was void already", args.batch_id))),
-        _ => {
-            let hint = "only an open batch can be voided; a released one can be requeued";
-            Err(CommandError::Refused(format!("batch {} is released: {hint}", args.batch_id)))
-        }
+    if !voided {
+        let hint = "only an open batch can be voided; a released one can be requeued";
+        return Err(CommandError::Refused(format!("batch {} is released: {hint}", args.batch_id)));
     }
+    if shown.state == "void" {
+        return Err(CommandError::Refused(format!("batch {} was void already", args.batch_id)));
+    }
+    println!("voided batch {}: the next call gets its {} violations", args.batch_id, shown.violations.len());
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn requeue(args: &RequeueArgs, config: &Path) -> CommandResult {

@@ -39,6 +39,7 @@ statements! {
     RENEW = "renew" [UUID, FLOAT8];
     RELEASE = "release" [UUID];
     VOID = "void" [UUID, TEXT, TEXT];
+    VOID_UNMARK = "void_unmark" [UUID];
     EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];
     CHECK = "check" [];
     SCHEMA_VERSION = "schema_version" [];
@@ -62,5 +63,6 @@ statements! {
 
 /// Transaction control and session set-up, sent as they are.
 pub const CLAIM_BEGIN: &str = include_str!("../sql/claim_begin.sql");
+pub const BEGIN: &str = "BEGIN";
 pub const COMMIT: &str = "COMMIT";
 pub const SESSION: &str = include_str!("../sql/session.sql");

@@ -50,10 +50,10 @@ const CLAIM: Prepared = Prepared {
                 '00000000-0000-4000-8000-000000000001', 0, 0, '{}', NULL, 60, 'test', 'test', NULL, 604800",
 };
 const VOID: Prepared = Prepared {
-    name: "void",
-    types: "uuid, text, text",
-    sql: include_str!("../../src/sql/void.sql"),
-    arguments: "'00000000-0000-4000-8000-000000000001', 'test', 'test'",
+    name: "void_unmark",
+    types: "uuid",
+    sql: include_str!("../../src/sql/void_unmark.sql"),
+    arguments: "'00000000-0000-4000-8000-000000000001'",
 };
 const EXPIRE: Prepared = Prepared {
     name: "expire",
@@ -204,12 +204,14 @@ async fn every_read_of_a_record_goes_through_indexes() {
 async fn a_void_touches_its_own_batch_alone() {
     let session = session().await;
     for mode in MODES {
-        for statement in [VOID, EXPIRE] {
+        for (statement, change) in
+            [(VOID, "state = 'void', voided_at = now()"), (EXPIRE, "lease_until = '2020-01-01Z'")]
+        {
             begin(&session, mode, &[CLAIM, statement]).await;
             execute(&session, CLAIM).await;
             session
                 .batch_execute(&format!(
-                    "UPDATE collection_batches SET lease_until = '2020-01-01Z' WHERE claim_id = '{CLAIM_ID}'"
+                    "UPDATE collection_batches SET {change} WHERE claim_id = '{CLAIM_ID}'"
                 ))
                 .await
                 .unwrap();

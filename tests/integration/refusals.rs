@@ -417,6 +417,46 @@ async fn a_claim_whose_answer_is_lost_is_9105_and_given_back() {
 }
 
 #[tokio::test]
+async fn a_claim_that_commits_while_it_is_being_voided_is_given_back() {
+    let (gateway, proxy) = gateway_behind_proxy().await;
+    let database = gateway.database("A");
+    let back_office = database.session().await;
+    // The claim's commit waits for us, at the very end: its rows are marked, and nobody sees it yet.
+    database
+        .execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END';
+             CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON collection_batches DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW WHEN (NEW.state = 'open') EXECUTE FUNCTION wait()",
+        )
+        .await;
+    back_office.batch_execute("SELECT pg_advisory_lock(42)").await.unwrap();
+    let waiting = async |kind: &str| {
+        let waiting = format!(
+            "SELECT count(*) FROM pg_locks
+              WHERE NOT granted AND locktype = '{kind}'
+                AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+        );
+        database.count(&waiting).await > 0
+    };
+
+    let claim = tokio::spawn({
+        let vendor = gateway.vendor("A");
+        async move { vendor.claim().await }
+    });
+    wait_until("the claim's commit waits", async || waiting("advisory").await).await;
+    cut_for_a_while(&proxy).await;
+    wait_until("the void waits for the claim", async || waiting("transactionid").await).await;
+    back_office.batch_execute("SELECT pg_advisory_unlock(42)").await.unwrap();
+    let answer = claim.await.unwrap();
+
+    assert_refused("its commit was cut off", &answer, 503, UNKNOWN_OUTCOME);
+    wait_until("the batch is void", async || database.batch_states().await == ["void"]).await;
+    assert_eq!(database.marked().await, 0);
+    assert_eq!(gateway.vendor("A").claim().await.tickets(), ["T-1", "T-2", "T-3"]);
+}
+
+#[tokio::test]
 async fn a_claim_that_never_arrived_is_9105_and_fenced_off() {
     let (gateway, proxy) = gateway_behind_proxy().await;
     let database = gateway.database("A");
