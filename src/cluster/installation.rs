@@ -20,7 +20,12 @@ pub(super) struct Installation {
     binaries: PathBuf,
     /// Whom the programs run as, where it is not us.
     account: Option<User>,
+    /// Whether the account has to be let through directories that it may not enter, such as a root user's home.
+    let_through: bool,
 }
+
+/// What lets a process enter and read any directory, and change none.
+const LET_THROUGH: [&str; 2] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
 
 impl Installation {
     pub(super) fn find() -> Result<Installation, ClusterError> {
@@ -31,7 +36,7 @@ impl Installation {
         } else {
             None
         };
-        Ok(Installation { binaries, account })
+        Ok(Installation { binaries, account, let_through: false })
     }
 
     /// A command line for one of PostgreSQL's programs, with a bare environment: no `PG…` variable of the caller's
@@ -50,27 +55,40 @@ impl Installation {
         }
     }
 
-    /// Refuses a directory with an ancestor that the account may not enter, and names the ancestor.
-    pub(super) fn check_reachable(&self, directory: &Path) -> Result<(), ClusterError> {
-        if self.account.is_none() {
+    /// Sees to it that the account can get into a directory: where an ancestor is closed to it, it is let through if
+    /// we may grant that, and else the ancestor is named.
+    pub(super) fn make_reachable(&mut self, directory: &Path) -> Result<(), ClusterError> {
+        if self.account.is_none() || self.find_closed(directory)?.is_none() {
             return Ok(());
         }
+        self.let_through = true;
+        match self.find_closed(directory)? {
+            None => Ok(()),
+            Some(ancestor) => Err(ClusterError::Unreachable { directory: directory.to_owned(), ancestor }),
+        }
+    }
+
+    /// The first ancestor, from the root, that the account can't enter.
+    fn find_closed(&self, directory: &Path) -> Result<Option<PathBuf>, ClusterError> {
         let mut from_root: Vec<&Path> = directory.ancestors().collect();
         from_root.reverse();
         for ancestor in from_root {
             let mut test = self.bare_command(Signal::SIGTERM);
-            test.args(["test", "-x"]).arg(ancestor);
+            // Not `test -x`: access(2), which it uses, leaves out what we grant by a capability.
+            test.args(["test", "-d"]).arg(ancestor.join("."));
             let status = test.stderr(Stdio::null()).status().map_err(ClusterError::Spawn)?;
             if !status.success() {
-                let directory = directory.to_owned();
-                return Err(ClusterError::Unreachable { directory, ancestor: ancestor.to_owned() });
+                return Ok(Some(ancestor.to_owned()));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn bare_command(&self, death_signal: Signal) -> Command {
         let mut command = bound_command(death_signal, self.account.as_ref().map(|_| ACCOUNT));
+        if self.let_through {
+            command.args(LET_THROUGH);
+        }
         command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/local/bin:/usr/bin:/bin");
         // Our own working directory may be one that the account cannot enter.
         command.current_dir("/").stdin(Stdio::null());

@@ -33,7 +33,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Empties and creates the directory and runs initdb in it. Blocks for about a second.
     pub(super) fn prepare(options: ClusterOptions) -> Result<Plan, ClusterError> {
-        let installation = Installation::find()?;
+        let mut installation = Installation::find()?;
         let directory = std::path::absolute(&options.directory)
             .map_err(|source| ClusterError::Files { directory: options.directory.clone(), source })?;
         let failed = |source| ClusterError::Files { directory: directory.clone(), source };
@@ -48,7 +48,7 @@ impl Plan {
             .and_then(|()| write_private(&password_file, password.as_bytes()))
             .and_then(|()| installation.hand_over(&password_file))
             .map_err(failed)?;
-        installation.check_reachable(&directory)?;
+        installation.make_reachable(&directory)?;
 
         initdb(&installation, &directory, options.durable)?;
         fs::remove_file(&password_file).map_err(failed)?;
