@@ -3,42 +3,43 @@
 //! A request's way through this crate, in order. [`listener`] accepts the vendor's connection and speaks TLS ([`tls`])
 //! and HTTP; [`transport`] watches what has left towards the vendor. [`handler`] leads the request: [`router`] tells which
 //! operation of which tenant it means, [`request`] reads the token, [`directory`] finds the [`tenant`], [`auth`] decides
-//! whether the caller may. Then a task of its own takes over, [`delivery`]: [`claim`] marks the eligible violations and
-//! writes the batch, [`records`] reads and encodes it, [`outlet`] carries the frames to the [`response`], and [`ledger`]
-//! releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and words, and
-//! [`access_log`] writes the request's one line.
+//! whether the caller may; [`batches`] answers what only concerns the ledger. For everything that sends violations a task
+//! of its own takes over, [`delivery`]: [`claim`] marks the eligible ones and writes the batch, [`records`] reads and
+//! encodes it, [`compress`] codes it where that is asked for, [`outlet`] carries the frames to the [`response`], and
+//! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
+//! words, and [`access_log`] writes the request's one line.
 //!
 //! Beneath: [`database`] (pools, statements, faults), [`config`], [`log`]. Beside: [`sweep`] voids what a crashed gateway
 //! left open, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`cli`] is the command line, and
 //! [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
 
-pub mod access_log;
-pub mod auth;
-pub mod batches;
-pub mod claim;
-pub mod compress;
-pub mod delivery;
-pub mod directory;
-pub mod handler;
-pub mod ledger;
 pub mod listener;
-pub mod outlet;
-pub mod problem;
-pub mod records;
-pub mod request;
-pub mod response;
-pub mod router;
-pub mod tenant;
 pub mod tls;
 pub mod transport;
+pub mod handler;
+pub mod router;
+pub mod request;
+pub mod directory;
+pub mod tenant;
+pub mod auth;
+pub mod batches;
+pub mod delivery;
+pub mod claim;
+pub mod records;
+pub mod compress;
+pub mod outlet;
+pub mod ledger;
+pub mod response;
+pub mod problem;
+pub mod access_log;
 
-pub mod config;
 pub mod database;
+pub mod config;
 pub mod log;
 
+pub mod sweep;
 pub mod admin;
-pub mod certificates;
+pub mod migrate;
 pub mod cli;
 pub mod cluster;
-pub mod migrate;
-pub mod sweep;
+pub mod certificates;
