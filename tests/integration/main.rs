@@ -9,6 +9,7 @@ mod concurrency;
 mod delivery;
 mod documented_sample;
 mod eligibility;
+mod idempotency;
 mod isolation;
 mod layers;
 mod logs;
