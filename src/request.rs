@@ -114,18 +114,20 @@ where
     understand(operation, headers, attributes)
 }
 
-/// Reads a GET: the token stands in `Authorization: Bearer …` (RFC 6750, section 2.1), attributes in the query.
+/// Reads a GET: the token stands in `Authorization: Bearer …` (RFC 6750, section 2.1), attributes in the query. A token in
+/// the query is none: URLs end up in logs and histories.
 pub fn read_get(operation: Operation, head: &Parts) -> Result<Presented, RequestError> {
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| Value::from(token.trim()));
-    let mut attributes = Attributes { token, ..Attributes::default() };
+    let mut attributes = Attributes::default();
     for (name, text) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         let value = text.parse::<i64>().map_or_else(|_no_number| Value::from(text.as_ref()), Value::from);
         attributes.set(&name, value);
     }
+    attributes.token = token;
     understand(operation, &head.headers, attributes)
 }
 
