@@ -54,6 +54,16 @@ pub enum Wanted {
     Acknowledgement { batch_id: i64, records: i64 },
 }
 
+impl Wanted {
+    /// Whether its own SQL checks the caller again: a claim's and a preview's does.
+    pub fn is_checked_by_its_statement(&self) -> bool {
+        match self {
+            Self::Delivery(Order::Claim { .. } | Order::Preview { .. }) => true,
+            Self::Delivery(Order::Replay { .. }) | Self::Batches(_) | Self::Acknowledgement { .. } => false,
+        }
+    }
+}
+
 /// What can be wrong in a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribute {
