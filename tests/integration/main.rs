@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed, which is what it is for")]
 
+mod batches;
 mod claim;
 mod commands;
 mod concurrency;
