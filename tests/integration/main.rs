@@ -16,6 +16,7 @@ mod layers;
 mod logs;
 mod plans;
 mod preflight;
+mod preview;
 mod process;
 mod refusals;
 mod support;
