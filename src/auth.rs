@@ -2,8 +2,8 @@
 //!
 //! Input: a [`Credential`] as presented, and the [`Tenant`] it was presented to. Output: a [`Grant`].
 //! A verdict, good or bad, is cached: a flood of bad tokens must not reach PostgreSQL, and concurrent misses make one
-//! look-up. The cache is a filter and no more; the claim checks again in its own transaction, so that a revocation holds
-//! at once. Good verdicts and bad ones are bounded apart: a flood of bad ones can't push out a good one.
+//! look-up. The cache is a filter and no more; the claim checks again in its own transaction, and whatever has no check of
+//! its own is [confirmed](Authenticator::confirm), so that a revocation holds at once. Good verdicts and bad ones are bounded apart: a flood of bad ones can't push out a good one.
 //! Never logs a credential, not even a part of one.
 
 use std::net::IpAddr;
@@ -100,6 +100,15 @@ impl Authenticator {
                 Err(refusal)
             }
         }
+    }
+
+    /// Asks the database whether the caller's grant still holds: for operations whose own statements don't check it.
+    pub async fn confirm(&self, tenant: &Tenant, credential: &Credential) -> Result<(), AuthError> {
+        let looked_up = look_up(tenant, credential).await;
+        if let Err(AuthError::Credential | AuthError::Permission) = looked_up {
+            self.forget(tenant, credential).await;
+        }
+        looked_up.map(drop)
     }
 
     /// Forgets a grant that the claim's own check didn't confirm.

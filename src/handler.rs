@@ -109,6 +109,10 @@ impl Gateway {
         let tenant = self.find_tenant(&route, log)?;
         let credential = Credential::new(&presented.token, peer);
         let grant = self.authenticate(&tenant, &credential, log).await?;
+        if !presented.wanted.is_checked_by_its_statement() {
+            let confirmed = self.authenticator.confirm(&tenant, &credential).await;
+            confirmed.map_err(|error| refused(log, &error))?;
+        }
         let token = &credential.token;
         match presented.wanted {
             Wanted::Delivery(order) => {

@@ -55,6 +55,16 @@ pub enum Wanted {
     Acknowledgement { batch_id: i64, records: i64 },
 }
 
+impl Wanted {
+    /// Whether its own SQL checks the caller again: a claim's and a preview's does.
+    pub fn is_checked_by_its_statement(&self) -> bool {
+        match self {
+            Self::Delivery(Order::Claim { .. } | Order::Preview { .. }) => true,
+            Self::Delivery(Order::Replay { .. }) | Self::Batches(_) | Self::Acknowledgement { .. } => false,
+        }
+    }
+}
+
 /// What can be wrong in a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribute {
@@ -115,18 +125,20 @@ where
     understand(operation, headers, attributes)
 }
 
-/// Reads a GET: the token stands in `Authorization: Bearer …` (RFC 6750, section 2.1), attributes in the query.
+/// Reads a GET: the token stands in `Authorization: Bearer …` (RFC 6750, section 2.1), attributes in the query. A token in
+/// the query is none: URLs end up in logs and histories.
 pub fn read_get(operation: Operation, head: &Parts) -> Result<Presented, RequestError> {
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| Value::from(token.trim()));
-    let mut attributes = Attributes { token, ..Attributes::default() };
+    let mut attributes = Attributes::default();
     for (name, text) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         let value = text.parse::<i64>().map_or_else(|_no_number| Value::from(text.as_ref()), Value::from);
         attributes.set(&name, value);
     }
+    attributes.token = token;
     understand(operation, &head.headers, attributes)
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed, which is what it is for")]
 
+mod batches;
 mod claim;
 mod commands;
 mod compression;
@@ -10,12 +11,14 @@ mod concurrency;
 mod delivery;
 mod documented_sample;
 mod eligibility;
+mod idempotency;
 mod isolation;
 mod layers;
 mod ledger_commands;
 mod logs;
 mod plans;
 mod preflight;
+mod preview;
 mod process;
 mod refusals;
 mod support;

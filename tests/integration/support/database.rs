@@ -125,6 +125,37 @@ impl TestDatabase {
         .await;
     }
 
+    /// The same, of 10 kB each and the last of 3 MB: neither a vendor's kernel nor an HTTP/2 window of 2 MB takes them in.
+    pub async fn add_overdue_large(&self, count: i32) {
+        self.add_overdue(count).await;
+        self.execute(&format!(
+            "UPDATE violations
+                SET \"Comment\" = repeat('x', CASE \"ViolationID\" WHEN {count} THEN 3000000 ELSE 10000 END)"
+        ))
+        .await;
+    }
+
+    /// Every row of every table with its version and its locks, and every sequence: whatever a write would change.
+    pub async fn everything(&self) -> Vec<(String, String)> {
+        let rows = self
+            .query(
+                "SELECT t.table_name::text,
+                        query_to_xml(
+                            format('SELECT r.ctid, r.xmin, r.xmax, r.* FROM public.%I r ORDER BY r.ctid', t.table_name),
+                            true, true, ''
+                        )::text
+                   FROM information_schema.tables t
+                  WHERE t.table_schema = 'public'
+                  UNION ALL
+                 SELECT s.sequencename, COALESCE(s.last_value::text, '')
+                   FROM pg_sequences s
+                  ORDER BY 1",
+                &[],
+            )
+            .await;
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
     /// How many sessions gateways have on this database; idle ones stay, so this tells whether one was ever opened.
     pub async fn gateway_sessions(&self) -> i64 {
         self.count(

@@ -69,6 +69,11 @@ impl Proxy {
     pub fn swallowed_requests(&self) -> u64 {
         self.state.requests.swallowed.load(Ordering::SeqCst)
     }
+
+    /// Bytes of the server thrown away so far.
+    pub fn swallowed_replies(&self) -> u64 {
+        self.state.replies.swallowed.load(Ordering::SeqCst)
+    }
 }
 
 async fn accept(listener: TcpListener, server: SocketAddr, state: Arc<State>) {

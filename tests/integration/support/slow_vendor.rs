@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -29,11 +29,17 @@ pub struct SlowVendor {
 impl SlowVendor {
     /// Sends the documented request, and reads nothing.
     pub async fn call(gateway: &TestGateway, tenant: &str) -> Self {
-        let mut stream = connect(gateway.address).await;
-        let body = json!({ "apiToken": TOKEN }).to_string();
+        Self::call_with(gateway.address, tenant, "", json!({})).await
+    }
+
+    /// The same with more header lines (each with its line end) and attributes.
+    pub async fn call_with(gateway: SocketAddr, tenant: &str, lines: &str, mut attributes: Value) -> Self {
+        let mut stream = connect(gateway).await;
+        attributes["apiToken"] = json!(TOKEN);
+        let body = attributes.to_string();
         let request = format!(
             "POST /api/{tenant}/v1/violations/send_overdue_to_collections HTTP/1.1\r\nHost: localhost\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n{lines}\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

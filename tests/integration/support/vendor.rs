@@ -43,16 +43,47 @@ impl Vendor {
             .body(json!({ "apiToken": self.token }).to_string())
     }
 
-    /// Calls the documented endpoint.
-    pub async fn claim(&self) -> Answer {
-        Answer::read(self.request().send().await.unwrap()).await.unwrap()
+    /// The documented request with more attributes beside the token.
+    pub fn request_with(&self, attributes: Value) -> RequestBuilder {
+        self.request_to("send_overdue_to_collections", attributes)
     }
 
-    /// Calls with this body.
-    pub async fn post(&self, body: &str) -> Answer {
-        let request =
-            self.client.post(&self.url).header(CONTENT_TYPE, "application/json").body(body.to_owned());
-        Answer::read(request.send().await.unwrap()).await.unwrap()
+    /// A POST to another operation, `…/violations/OPERATION`.
+    pub fn request_to(&self, operation: &str, mut attributes: Value) -> RequestBuilder {
+        attributes["apiToken"] = json!(self.token);
+        self.client
+            .post(self.url_of(operation))
+            .header(CONTENT_TYPE, "application/json")
+            .body(attributes.to_string())
+    }
+
+    pub fn url_of(&self, operation: &str) -> String {
+        self.url.replace("send_overdue_to_collections", operation)
+    }
+
+    /// Calls the documented endpoint.
+    pub async fn claim(&self) -> Answer {
+        Answer::to(self.request()).await
+    }
+
+    /// Calls with more attributes than the documented one.
+    pub async fn claim_with(&self, attributes: Value) -> Answer {
+        Answer::to(self.request_with(attributes)).await
+    }
+
+    /// Calls with an `Idempotency-Key`.
+    pub async fn claim_with_key(&self, key: &str) -> Answer {
+        Answer::to(self.request().header("Idempotency-Key", key)).await
+    }
+
+    /// Calls another operation by POST.
+    pub async fn post(&self, operation: &str, attributes: Value) -> Answer {
+        Answer::to(self.request_to(operation, attributes)).await
+    }
+
+    /// Calls another operation by GET, the token in `Authorization`.
+    pub async fn get(&self, operation: &str) -> Answer {
+        Answer::to(self.client.get(self.url_of(operation)).bearer_auth(&self.token)).await
     }
 }
 
@@ -72,6 +103,11 @@ fn client_builder() -> ClientBuilder {
 }
 
 impl Answer {
+    /// The whole answer to a request.
+    pub async fn to(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.unwrap()).await.unwrap()
+    }
+
     /// Reads the body to its end; an error where it doesn't end as it should.
     pub async fn read(response: Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status(), response.headers().clone());
@@ -84,6 +120,12 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The document up to its `state`, byte for byte: what a replay repeats.
+    pub fn records_text(&self) -> &str {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.text.rsplit_once("],\"state\":").expect("a whole document").0
     }
 
     /// `records`, of an answer that must be a good one.
