@@ -201,6 +201,26 @@ async fn a_key_whose_batch_was_voided_may_come_with_another_limit() {
 }
 
 #[tokio::test]
+async fn a_key_whose_lease_is_over_claims_afresh_and_its_late_owner_ends_in_an_error() {
+    let gateway = large_gateway().await;
+    let (address, second) = second_gateway(&gateway.config_file()).await;
+    let (vendor, database) = (Vendor::new(address, "A", TOKEN), gateway.database("A"));
+
+    let mut late = SlowVendor::call_with(gateway.address, "A", KEY_LINE, json!({})).await;
+    late.read_until("\"T-2\"").await;
+    database.execute("UPDATE collection_batches SET lease_until = now() - interval '1 second'").await;
+    let first = vendor.claim_with_key(KEY).await;
+    late.read_to_end().await;
+    let again = gateway.vendor("A").claim_with_key(KEY).await;
+
+    assert_fresh(&first, 1..=MANY);
+    assert!(!late.is_whole() && !late.has_read("\"state\":"));
+    assert_replay_of(&first, &again);
+    assert_eq!(database.batch_states().await, ["void", "released"]);
+    second.abort();
+}
+
+#[tokio::test]
 async fn a_key_is_its_tokens_and_its_tenants_own() {
     let gateway = TestGateway::with_tenants(["A", "B"]).overdue("A", 3).overdue("B", 2).start().await;
     gateway.database("A").add_token("another", "full").await;
