@@ -3,7 +3,8 @@
 //! Input: a [`Credential`] as presented, and the [`Tenant`] it was presented to. Output: a [`Grant`].
 //! A verdict, good or bad, is cached: a flood of bad tokens must not reach PostgreSQL, and concurrent misses make one
 //! look-up. The cache is a filter and no more; the claim checks again in its own transaction, and whatever has no check of
-//! its own is [confirmed](Authenticator::confirm), so that a revocation holds at once. Good verdicts and bad ones are bounded apart: a flood of bad ones can't push out a good one.
+//! its own is [confirmed](Authenticator::confirm), so that a revocation holds at once. Good verdicts and bad ones are
+//! bounded apart: a flood of bad ones can't push out a good one.
 //! Never logs a credential, not even a part of one.
 
 use std::net::IpAddr;

@@ -36,7 +36,7 @@ pub enum Claimed {
     /// An open batch, and the rows of its first violations.
     Fresh { batch: Batch, first: Vec<Row>, more: bool },
     /// The key was used before, and its batch is released: it may be handed over again.
-    Again(Batch),
+    Again { batch: Batch, more: bool },
 }
 
 /// What a claim would come to.
@@ -104,7 +104,7 @@ impl Claim<'_> {
             return Err(ClaimError::KeyReused);
         }
         match row.get("state") {
-            "released" => Ok(Claimed::Again(batch)),
+            "released" => Ok(Claimed::Again { batch, more: is_true(&row, "more") }),
             _ => Err(ClaimError::KeyInUse),
         }
     }

@@ -185,7 +185,7 @@ impl Delivery {
                         replayed: false,
                     })
                 }
-                Claimed::Again(batch) => self.open_again(batch).await,
+                Claimed::Again { batch, more } => Ok(Obtained { more, ..self.open_again(batch).await? }),
             },
             Order::Replay { batch_id } => {
                 self.open_again(batches::find_released(database, &caller.token, batch_id).await?).await

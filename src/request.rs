@@ -133,10 +133,13 @@ pub fn read_get(operation: Operation, head: &Parts) -> Result<Presented, Request
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| Value::from(token.trim()));
-    let mut attributes = Attributes::default();
+    let (mut attributes, mut seen) = (Attributes::default(), HashSet::new());
     for (name, text) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         let value = text.parse::<i64>().map_or_else(|_no_number| Value::from(text.as_ref()), Value::from);
         attributes.set(&name, value);
+        if !seen.insert(name) {
+            return Err(RequestError::Malformed);
+        }
     }
     attributes.token = token;
     understand(operation, &head.headers, attributes)

@@ -101,13 +101,18 @@ impl Router {
         let parameter = |name| found.params.get(name).unwrap_or_default();
         let operation = match found.value {
             Path::Complete(operation) => *operation,
-            Path::OfBatch(operation) => operation(parameter("batch").parse().unwrap_or(NO_BATCH)),
+            Path::OfBatch(operation) => operation(batch_id(parameter("batch"))),
             Path::WithoutClient => return Err(RouteError::MissingClient),
         };
         // RFC 3986, section 2.3: a percent-encoded letter means the letter.
         let client = percent_decode_str(parameter("client")).decode_utf8().ok();
         Ok(Route { operation, tenant: client.and_then(|id| TenantId::parse(&id).ok()) })
     }
+}
+
+/// A batch's number has one spelling.
+fn batch_id(text: &str) -> i64 {
+    text.parse().ok().filter(|id: &i64| id.to_string() == text).unwrap_or(NO_BATCH)
 }
 
 impl Default for Router {

@@ -42,7 +42,7 @@ earlier AS MATERIALIZED (
      ORDER BY b.batch_id DESC
      LIMIT 1
 ),
--- One more than may be taken, to know whether there are more.
+-- One more than may be taken, to know whether there are more; of a repeated request, which takes none, one will do.
 -- MATERIALIZED: without it a nested loop was seen to lock and mark more rows than LIMIT says.
 -- NO KEY UPDATE: a back office that inserts a payment or a detail holds KEY SHARE on the row, which is no reason to skip.
 -- SKIP LOCKED: a violation that is being changed right now is left for the next call, not waited for.
@@ -60,15 +60,15 @@ eligible AS MATERIALIZED (
            ) > $5
        AND v."TicketType" <> ALL ($6)
        AND (SELECT c.permitted FROM caller c)
-       AND NOT EXISTS (SELECT FROM earlier)
      ORDER BY v."Due", v."ViolationID"
-     LIMIT $7 + 1
+     LIMIT CASE WHEN EXISTS (SELECT FROM earlier) THEN 1 ELSE $7 + 1 END
        FOR NO KEY UPDATE OF v SKIP LOCKED
 ),
 taken AS MATERIALIZED (
     SELECT e."ViolationID",
            e."Due"
       FROM eligible e
+     WHERE NOT EXISTS (SELECT FROM earlier)
      ORDER BY e."Due", e."ViolationID"
      LIMIT $7
 ),
@@ -111,7 +111,7 @@ SELECT c.token_id IS NOT NULL AS authenticated,
        told.record_count,
        told.record_limit,
        told.again,
-       (SELECT count(*) FROM eligible) > $7 AS more
+       (SELECT count(*) FROM eligible) > $7 * (NOT told.again)::integer AS more
   FROM (VALUES (1)) AS always (one)
   LEFT JOIN caller c ON true
   LEFT JOIN (

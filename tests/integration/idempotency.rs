@@ -463,3 +463,29 @@ async fn an_answer_whose_last_bytes_were_lost_comes_whole_with_the_same_key() {
     assert_eq!(database.batch_states().await, ["released"]);
     assert_fresh(&vendor.claim().await, []);
 }
+
+#[tokio::test]
+async fn a_replay_tells_whether_there_are_more() {
+    let gateway = TestGateway::with_tenants(["A"]).overdue("A", 3).start().await;
+    let claim = async |key: &str| {
+        let vendor = gateway.vendor("A");
+        let request = vendor.client.post(&vendor.url).header("content-type", "application/json");
+        let body = json!({ "apiToken": vendor.token, "limit": 2 }).to_string();
+        let answer = request.header("idempotency-key", key).body(body).send().await.unwrap();
+        Answer::read(answer).await.unwrap().headers
+    };
+
+    let first = claim("one").await;
+    let replayed = claim("one").await;
+    let rest = claim("two").await;
+    let replayed_at_last = claim("one").await;
+
+    assert_eq!(first["batch-more"], "true");
+    assert_eq!(
+        (&replayed["batch-more"], &replayed["idempotent-replayed"]),
+        (&first["batch-more"], &first["batch-more"])
+    );
+    assert_eq!(rest.get("batch-more"), None);
+    assert_eq!(replayed_at_last.get("batch-more"), None);
+    assert_eq!(gateway.database("A").marked().await, 3);
+}

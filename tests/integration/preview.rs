@@ -418,19 +418,19 @@ fn conditions(statement: &Statement, from: &str, to: &str, without: &[&str]) -> 
 #[test]
 fn a_preview_and_a_claim_have_the_same_conditions() {
     let violations =
-        |statement, without: &[&str]| conditions(statement, "WHERE v.collectable", " + 1\n", without);
+        |statement, without: &[&str]| conditions(statement, "WHERE v.collectable", "LIMIT", without);
     let callers =
         |statement, without: &[&str]| conditions(statement, "WHERE t.token_sha256", "),\n", without);
 
     let previewed = violations(&sql::PREVIEW, &[]);
-    let claimed = violations(&sql::CLAIM, &["AND NOT EXISTS (SELECT FROM earlier)"]);
+    let claimed = violations(&sql::CLAIM, &[]);
     let may_preview = callers(&sql::PREVIEW, &[]);
     let may_claim = callers(&sql::CLAIM, &["AND NOT t.sandbox"]);
 
     assert_eq!(previewed, claimed);
     assert_eq!(may_preview, may_claim);
     assert!(previewed.iter().any(|line| line.contains(":grace_days")), "{previewed:?}");
-    assert!(previewed.last().is_some_and(|line| line == "LIMIT :most"), "{previewed:?}");
+    assert!(previewed.last().is_some_and(|line| line.starts_with("ORDER BY")), "{previewed:?}");
     assert_eq!(may_preview.len(), 4, "{may_preview:?}");
-    assert_ne!(violations(&sql::CLAIM, &[]), claimed, "a condition more is a difference");
+    assert_ne!(callers(&sql::CLAIM, &[]), may_claim, "a condition more is a difference");
 }
