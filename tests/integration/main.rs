@@ -9,6 +9,7 @@ mod concurrency;
 mod delivery;
 mod documented_sample;
 mod eligibility;
+mod examples;
 mod isolation;
 mod layers;
 mod ledger_commands;
