@@ -21,7 +21,8 @@ check: ## formatting, lints, dependencies, shell scripts, documentation
 	else echo "cargo deny: skipped, not installed (cargo install --locked cargo-deny)"; fi
 	bash -n .ci/run
 	sh -n deploy/install-postgres.sh
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh; \
+	sh -n docs/examples/collect.sh
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh docs/examples/collect.sh; \
 	else echo "shellcheck: skipped, not installed (apt-get install shellcheck)"; fi
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 

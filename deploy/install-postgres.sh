@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the demo, the tests and the build need beside Rust: a PostgreSQL server, whose programs are used for
-# private clusters alone, setpriv, a C compiler (aws-lc and mimalloc are C) and the system's certificates.
+# private clusters alone, setpriv, a C compiler (aws-lc and mimalloc are C), the system's certificates, and curl and
+# python3, which run the vendors' examples.
 # Does nothing where they are there. Debian and Ubuntu; elsewhere it says what is missing.
 set -eu
 
@@ -16,6 +17,8 @@ missing=''
 is_postgres_installed || missing="$missing postgresql"
 command -v setpriv >/dev/null || missing="$missing util-linux"
 command -v cc >/dev/null || missing="$missing gcc libc6-dev"
+command -v curl >/dev/null || missing="$missing curl"
+command -v python3 >/dev/null || missing="$missing python3"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ||
     [ -e /etc/ssl/cert.pem ] || missing="$missing ca-certificates"
 [ -n "$missing" ] || exit 0

@@ -11,6 +11,7 @@ mod concurrency;
 mod delivery;
 mod documented_sample;
 mod eligibility;
+mod examples;
 mod idempotency;
 mod isolation;
 mod layers;
