@@ -4,7 +4,7 @@
 //!  rows ── claim ──▶ open ── release ──▶ released   (never handed out again)
 //!                     └──── void ──────▶ void       (rows unmarked, the next call gets them)
 //! ```
-//! Every swap is one statement that compares and swaps, so it may be repeated after a lost answer, on a new connection,
+//! Every swap compares and swaps in one statement, so it may be repeated after a lost answer, on a new connection,
 //! and a late owner finds its batch gone instead of taking it back. Only its owner releases a batch.
 
 use std::time::Duration;
@@ -95,9 +95,25 @@ impl Ledger {
     /// that the ledger doesn't know is fenced off. After an error the lease voids the batch when it is over.
     pub async fn void(&self, claim_id: Uuid, reason: &str) -> Result<(), LedgerError> {
         let deadline = Instant::now() + self.lease;
-        let parameters: Parameters<'_> = &[&claim_id, &reason, &self.gateway];
-        let rows = insist(deadline, || self.database.query(&sql::VOID, parameters)).await;
-        rows.map(drop).map_err(|source| LedgerError::Database { attempt: "void the batch", source })
+        let voided = insist(deadline, || self.try_void(claim_id, reason)).await;
+        voided.map_err(|source| LedgerError::Database { attempt: "void the batch", source })
+    }
+
+    /// One transaction of two statements: the second's snapshot must be taken after the first has waited for a claim that
+    /// was about to commit, or that claim's marks would be overlooked and stay for ever.
+    async fn try_void(&self, claim_id: Uuid, reason: &str) -> Result<(), DatabaseError> {
+        let connection = self.database.connection().await?;
+        connection.prepare(&[&sql::VOID, &sql::UNMARK]).await?;
+        let (void, unmark): (Parameters<'_>, Parameters<'_>) =
+            (&[&claim_id, &reason, &self.gateway], &[&claim_id]);
+        let (begun, voided, unmarked, committed) = tokio::join!(
+            connection.execute(sql::BEGIN),
+            connection.query(&sql::VOID, void),
+            connection.query(&sql::UNMARK, unmark),
+            connection.execute(sql::COMMIT),
+        );
+        // PostgreSQL answers the COMMIT of a failed transaction with a rollback: every answer counts.
+        connection.finish(begun.and(voided.map(drop)).and(unmarked.map(drop)).and(committed))
     }
 
     /// Voids every batch whose lease is over, whoever its owner was.

@@ -36,6 +36,7 @@ BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
     RENEW = "renew" [UUID, FLOAT8];
     RELEASE = "release" [UUID];
     VOID = "void" [UUID, TEXT, TEXT];
+    UNMARK = "unmark" [UUID];
     EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];
     CHECK = "check" [];
     SCHEMA_VERSION = "schema_version" [];
@@ -59,5 +60,6 @@ BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
 
 /// Transaction control and session set-up, sent as they are.
 pub const CLAIM_BEGIN: &str = include_str!("../sql/claim_begin.sql");
+pub const BEGIN: &str = "BEGIN";
 pub const COMMIT: &str = "COMMIT";
 pub const SESSION: &str = include_str!("../sql/session.sql");

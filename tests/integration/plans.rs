@@ -55,6 +55,12 @@ const VOID: Prepared = Prepared {
     sql: include_str!("../../src/sql/void.sql"),
     arguments: "'00000000-0000-4000-8000-000000000001', 'test', 'test'",
 };
+const UNMARK: Prepared = Prepared {
+    name: "unmark",
+    types: "uuid",
+    sql: include_str!("../../src/sql/unmark.sql"),
+    arguments: "'00000000-0000-4000-8000-000000000001'",
+};
 const EXPIRE: Prepared = Prepared {
     name: "expire",
     types: "text",
@@ -204,8 +210,8 @@ async fn every_read_of_a_record_goes_through_indexes() {
 async fn a_void_touches_its_own_batch_alone() {
     let session = session().await;
     for mode in MODES {
-        for statement in [VOID, EXPIRE] {
-            begin(&session, mode, &[CLAIM, statement]).await;
+        for (swap, statement) in [(Some(VOID), UNMARK), (None, EXPIRE)] {
+            begin(&session, mode, &[CLAIM, VOID, statement]).await;
             execute(&session, CLAIM).await;
             session
                 .batch_execute(&format!(
@@ -213,6 +219,9 @@ async fn a_void_touches_its_own_batch_alone() {
                 ))
                 .await
                 .unwrap();
+            if let Some(swap) = swap {
+                execute(&session, swap).await;
+            }
             let nodes = explain(&session, statement).await;
             let left = session
                 .query("SELECT FROM violations WHERE \"ViolationID\" > 1000000 AND \"SentToCollections\" IS NOT NULL", &[])
