@@ -27,11 +27,11 @@ use tokio::time::Instant;
 
 use self::checker::Summary;
 use self::faults::{Deck, Hits, all};
-use self::round::{Outcome, Plan};
+use self::round::{Outcome, PHASES, Plan};
 use self::world::World;
 
 /// Rounds that run at the same time, each with its own databases and gateways.
-const LANES: usize = 2;
+const LANES: usize = 3;
 const FAULTS_A_ROUND: usize = 8;
 /// How much longer than asked for a run goes on for the sake of faults that haven't hit yet.
 const OVERTIME: Duration = Duration::from_secs(45);
@@ -107,6 +107,10 @@ impl Run {
             let plan =
                 Plan { number, seed, faults, length: Duration::from_millis(rng.random_range(3000..5000)) };
             let outcome = round::run(&self.world, &plan, &self.hits).await;
+            let ended = PHASES.iter().zip(&outcome.ended);
+            let ended: Vec<_> =
+                ended.map(|(phase, at)| format!("{phase} {:.1} s", at.as_secs_f64())).collect();
+            println!("round {number}: {}", ended.join(", "));
             if let Some(findings) = &outcome.findings {
                 self.failed.store(true, Ordering::SeqCst);
                 println!(

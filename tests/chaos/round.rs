@@ -26,6 +26,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_millis(700);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The gateway's own patience with a silent server: a statement's time and two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// So long may calls go on that began among faults: the gateway's patience, a lease, and what a busy machine takes.
+const PEACE_WITHIN: Duration = Duration::from_secs(12);
 /// The second tenant's violations begin here: none has a number of the first's.
 const OF_SECOND: i32 = 1_000_000;
 const TOKENS: usize = 2;
@@ -39,7 +41,12 @@ pub struct Plan {
     pub length: Duration,
 }
 
+/// A round's parts, in order.
+pub const PHASES: [&str; 5] = ["set up", "faults", "peace", "drain", "verdict"];
+
 pub struct Outcome {
+    /// When each of [`PHASES`] was over.
+    pub ended: Vec<Duration>,
     pub history: PathBuf,
     pub summary: Summary,
     pub recovered: usize,
@@ -84,6 +91,7 @@ struct Gateway {
 }
 
 pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
+    let (began, mut ended) = (Instant::now(), Vec::new());
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let setting = Setting::draw(&mut rng);
     let directory = world.directory.join(format!("round-{}", plan.number));
@@ -114,6 +122,8 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
         gateway.process.wait_for_address().await;
     }
 
+    ended.push(began.elapsed());
+
     let market = Market {
         gateways: gateways.iter().map(|gateway| Arc::clone(&gateway.process)).collect(),
         tls: world.tls.clone(),
@@ -140,6 +150,8 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
     let working = tokio::spawn(back_office.work(actions(&plan.faults), end));
 
     inflict(world, plan, &gateways, &databases, hits, &history, end, &mut rng).await;
+    let dealt = Instant::now();
+    ended.push(began.elapsed());
     for gateway in &gateways {
         gateway.wiretap.heal();
         gateway.wiretap.until_at_rest().await;
@@ -147,6 +159,10 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
     }
     working.await.unwrap();
     calling.join_all().await;
+    ended.push(began.elapsed());
+    if Instant::now() > end.max(dealt) + PEACE_WITHIN {
+        history.write(&Event::Overdue { what: "the vendors' last answers".to_owned() });
+    }
 
     let leases_over = Instant::now() + LEASE + Duration::from_millis(200);
     let mut draining = JoinSet::new();
@@ -161,6 +177,7 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
     for gateway in &gateways {
         tell_descriptors(gateway, &history).await;
     }
+    ended.push(began.elapsed());
     let verdict = {
         let _no_crash = world.cluster.read().await;
         let urls =
@@ -176,12 +193,11 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
         Err(findings) => (Summary::default(), Some(findings)),
     };
     if findings.is_none() {
-        for database in &databases {
-            world.drop_database(database).await;
-        }
+        world.retire(databases).await;
         let _ = fs::remove_dir_all(&directory);
     }
-    Outcome { history: history.path, summary, recovered, findings }
+    ended.push(began.elapsed());
+    Outcome { ended, history: history.path, summary, recovered, findings }
 }
 
 fn token(tenant: &str, index: usize) -> String {

@@ -132,7 +132,7 @@ impl Vendor {
     }
 
     fn choose_limit(&mut self) -> Option<i64> {
-        self.rng.random_bool(0.93).then(|| self.rng.random_range(4..30))
+        self.rng.random_bool(0.98).then(|| self.rng.random_range(4..30))
     }
 
     fn choose_fault(&mut self, end: Instant) -> Option<Fault> {

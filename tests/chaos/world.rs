@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Config as PostgresConfig, NoTls};
 use tokio_rustls::TlsConnector;
@@ -19,6 +19,7 @@ use turnpike::migrate::migrate;
 pub const GATEWAY_ROLE: &str = "turnpike";
 pub const OWNER_ROLE: &str = "turnpike_owner";
 pub const PASSWORD: &str = "chaos-password";
+const RETIRED_AT_MOST: usize = 24;
 const TEMPLATE: &str = "chaos_template";
 
 pub struct World {
@@ -28,6 +29,7 @@ pub struct World {
     superuser: PostgresConfig,
     pub directory: PathBuf,
     pub tls: TlsConnector,
+    retired: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             tls: connector(&directory.join("ca.pem")),
             cluster: RwLock::new(cluster),
             directory,
+            retired: Mutex::default(),
         };
         world.prepare().await;
         Arc::new(world)
@@ -102,10 +105,18 @@ impl World {
         client.batch_execute(&sql).await.unwrap();
     }
 
-    pub async fn drop_database(&self, name: &str) {
+    /// Databases that nobody needs any more. Dropped many at a time: each drop is a checkpoint.
+    pub async fn retire(&self, databases: [String; 2]) {
+        let mut retired = self.retired.lock().await;
+        retired.extend(databases);
+        if retired.len() < RETIRED_AT_MOST {
+            return;
+        }
         let _no_crash = self.cluster.read().await;
         let client = self.connect("postgres").await;
-        client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+        for name in retired.drain(..) {
+            client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+        }
     }
 
     /// Crashes the server and brings it back.
