@@ -1,7 +1,7 @@
 # `make` alone tells what there is. Everything a target needs beside Rust and make is installed by the target.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench postgres
+.PHONY: help demo test check bench chaos postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: ## formatting, lints, dependencies, shell scripts, documentation
 
 bench: postgres ## what a delivery costs
 	cargo bench --locked
+
+chaos: postgres ## ten minutes of faults, killed gateways and crashing databases; the promise must hold
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --test chaos
 
 postgres:
 	@deploy/install-postgres.sh

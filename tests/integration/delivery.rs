@@ -3,6 +3,8 @@
 
 use reqwest::StatusCode;
 use tokio_postgres::Client;
+use turnpike::config::TenantId;
+use uuid::Uuid;
 
 use crate::support::gateway::second_gateway;
 use crate::support::{Answer, SlowVendor, TestDatabase, TestGateway, Vendor, wait_until};
@@ -73,6 +75,29 @@ async fn a_vendor_who_goes_before_the_head_loses_nothing() {
     wait_for_states(database, ["void"]).await;
     assert_eq!(database.marked().await, 0);
     assert_eq!(gateway.vendor("A").claim().await.tickets(), ["T-1", "T-2", "T-3"]);
+}
+
+#[tokio::test]
+async fn a_void_that_meets_its_claim_committing_gives_everything_back() {
+    let gateway = TestGateway::with_tenants(["A"]).overdue("A", 3).start().await;
+    let database = gateway.database("A");
+    let (claim, claim_id) = (database.session().await, Uuid::new_v4());
+    let marks = format!(
+        "BEGIN;
+         UPDATE violations SET \"SentToCollections\" = now();
+         INSERT INTO collection_batches (claim_id, token_id, state, violation_ids, claimed_at, lease_until, gateway)
+         VALUES ('{claim_id}', 1, 'open', '{{1, 2, 3}}', now(), now() + interval '1 minute', 'test')"
+    );
+    claim.batch_execute(&marks).await.unwrap();
+    let tenant = gateway.inner.directory.find(&TenantId::parse("A").unwrap()).unwrap();
+
+    let voiding = tokio::spawn(async move { tenant.ledger().void(claim_id, "test").await });
+    wait_for_a_lock_wait(&database.session().await).await;
+    claim.batch_execute("COMMIT").await.unwrap();
+    voiding.await.unwrap().unwrap();
+
+    assert_eq!(database.batch_states().await, ["void"]);
+    assert_eq!(database.marked().await, 0);
 }
 
 /// How far a vendor reads before going away.
