@@ -4,8 +4,8 @@
 //!  rows ── claim ──▶ open ── release ──▶ released   (never handed out again)
 //!                     └──── void ──────▶ void       (rows unmarked, the next call gets them)
 //! ```
-//! Every swap is one statement that compares and swaps, so it may be repeated after a lost answer, on a new connection,
-//! and a late owner finds its batch gone instead of taking it back. Only its owner releases a batch.
+//! Every swap compares and swaps, so it may be repeated after a lost answer, on a new connection, and a late owner finds
+//! its batch gone instead of taking it back. Only its owner releases a batch.
 
 use std::time::Duration;
 
