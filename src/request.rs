@@ -3,8 +3,9 @@
 //! Input: an HTTP request and the operation that its path means. Output: the token and what is [`Wanted`], or a
 //! [`RequestError`].
 
+mod attributes;
+
 use std::collections::HashSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use hyper::body::Body;
 use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::http::request::Parts;
 use mime::Mime;
-use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::attributes::{Attributes, parse};
 use crate::batches::Page;
 use crate::compress::Coding;
 use crate::delivery::Order;
@@ -160,7 +161,7 @@ fn understand(
     };
     let wanted = match operation {
         Operation::SendOverdue => {
-            let limit = attributes.number(&attributes.limit, LIMIT, Attribute::Limit)?;
+            let limit = Attributes::number(&attributes.limit, LIMIT, Attribute::Limit)?;
             let key = idempotency_key(headers)?;
             Wanted::Delivery(if attributes.preview()? {
                 Order::Preview { limit }
@@ -169,12 +170,12 @@ fn understand(
             })
         }
         Operation::ListBatches => Wanted::Batches(Page {
-            before: attributes.number(&attributes.before, 1..=i64::MAX, Attribute::Before)?,
-            limit: attributes.number(&attributes.limit, PAGE, Attribute::PageLimit)?.unwrap_or(USUAL_PAGE),
+            before: Attributes::number(&attributes.before, 1..=i64::MAX, Attribute::Before)?,
+            limit: Attributes::number(&attributes.limit, PAGE, Attribute::PageLimit)?.unwrap_or(USUAL_PAGE),
         }),
         Operation::ReplayBatch { batch_id } => Wanted::Delivery(Order::Replay { batch_id }),
         Operation::AcknowledgeBatch { batch_id } => {
-            let records = attributes.number(&attributes.records, 0..=i64::MAX, Attribute::Records)?;
+            let records = Attributes::number(&attributes.records, 0..=i64::MAX, Attribute::Records)?;
             Wanted::Acknowledgement { batch_id, records: records.ok_or(RequestError::MissingRecords)? }
         }
     };
@@ -251,85 +252,6 @@ where
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(RequestError::BodyTooLarge),
         Ok(Err(_)) => Err(RequestError::BodyLost),
         Err(_elapsed) => Err(RequestError::BodyTimeout),
-    }
-}
-
-fn parse(body: &[u8]) -> Result<Attributes, RequestError> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let attributes = reader.deserialize_map(AttributesVisitor).map_err(|_syntax| RequestError::Malformed)?;
-    reader.end().map_err(|_trailing| RequestError::Malformed)?;
-    Ok(attributes)
-}
-
-/// The attributes that mean something; others are passed over, as the documented endpoint does.
-#[derive(Default)]
-struct Attributes {
-    token: Option<Value>,
-    limit: Option<Value>,
-    preview: Option<Value>,
-    before: Option<Value>,
-    records: Option<Value>,
-}
-
-impl Attributes {
-    /// Takes note of an attribute that means something.
-    fn set(&mut self, name: &str, value: Value) {
-        let slot = match name {
-            "apiToken" => &mut self.token,
-            "limit" => &mut self.limit,
-            "preview" => &mut self.preview,
-            "before" => &mut self.before,
-            "records" => &mut self.records,
-            _ => return,
-        };
-        *slot = Some(value);
-    }
-
-    /// A whole number within a range; null is as good as absent.
-    fn number(
-        &self,
-        value: &Option<Value>,
-        range: RangeInclusive<i64>,
-        attribute: Attribute,
-    ) -> Result<Option<i64>, RequestError> {
-        match value {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_i64() {
-                Some(number) if range.contains(&number) => Ok(Some(number)),
-                _ => Err(RequestError::InvalidValue(attribute)),
-            },
-        }
-    }
-
-    fn preview(&self) -> Result<bool, RequestError> {
-        match &self.preview {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(preview)) => Ok(*preview),
-            Some(_) => Err(RequestError::InvalidValue(Attribute::Preview)),
-        }
-    }
-}
-
-/// Refuses a key that comes twice: which of the two counts would be anybody's guess.
-struct AttributesVisitor;
-
-impl<'de> Visitor<'de> for AttributesVisitor {
-    type Value = Attributes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
-        let mut attributes = Attributes::default();
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            attributes.set(&key, map.next_value()?);
-            if !seen.insert(key) {
-                return Err(A::Error::custom("a key comes twice"));
-            }
-        }
-        Ok(attributes)
     }
 }
 
