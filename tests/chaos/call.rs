@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -19,6 +19,8 @@ use crate::faults::Fault;
 const SMALL_RECEIVE_BUFFER: u32 = 8 * 1024;
 /// Longer than any wait that the gateway promises to bound.
 const SILENCE: Duration = Duration::from_secs(15);
+/// Longer than a lease.
+const TRICKLE: Duration = Duration::from_secs(3);
 
 /// What is asked.
 pub struct Request<'a> {
@@ -105,6 +107,7 @@ async fn read(
     rng: &mut StdRng,
 ) -> Received {
     let mut received = Received::default();
+    let began = Instant::now();
     let share = rng.random_range(0.1..0.9);
     if manner.fault == Some(Fault::HalfClose) {
         let _ = stream.shutdown().await;
@@ -119,7 +122,7 @@ async fn read(
     loop {
         let most = match manner.fault {
             Some(Fault::CutAtFirstByte) => 1,
-            Some(Fault::Trickle) => rng.random_range(1..4096),
+            Some(Fault::Trickle) if began.elapsed() < TRICKLE => rng.random_range(1..4096),
             _ => buffer.len(),
         };
         match timeout(SILENCE, stream.read(&mut buffer[..most])).await {
@@ -152,7 +155,7 @@ async fn read(
             Some(Fault::CutRightAfter) if has_batch && answer.ended => {
                 return Received { spoilt: true, ..received };
             }
-            Some(Fault::Trickle) if has_batch => {
+            Some(Fault::Trickle) if has_batch && began.elapsed() < TRICKLE => {
                 received.spoilt = true;
                 sleep(Duration::from_millis(rng.random_range(5..40))).await;
             }

@@ -41,7 +41,10 @@ impl World {
         let cluster = Cluster::start(ClusterOptions {
             directory: target.join("chaos-cluster"),
             durable: true,
-            settings: vec![("max_connections".into(), "200".into())],
+            // syncfs: a crash recovery that opens every file of every round's database takes longer than the round.
+            settings: [("max_connections", "200"), ("recovery_init_sync_method", "syncfs")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
             tls: None,
         })
         .await
