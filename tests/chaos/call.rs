@@ -1,10 +1,11 @@
-//! One call by hand: HTTP/1.1 on a TLS connection of its own, whose every byte is under the vendor's control.
+//! One call on a connection of its own: HTTP/1.1 by hand, whose every byte is under the vendor's control, or HTTP/2.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use reqwest::{Certificate, Client, RequestBuilder};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +38,24 @@ pub struct Manner {
     pub stall: Duration,
     /// So many bytes each record has at least.
     pub record_bytes: usize,
+    pub http2: bool,
+}
+
+/// Which faults a vendor can do to itself over HTTP/2, where frames and connections aren't its to break.
+pub fn is_of_streams(fault: Option<Fault>) -> bool {
+    matches!(
+        fault,
+        None | Some(
+            Fault::CutAtFirstByte | Fault::CutInTheMiddle | Fault::CutAtLastByte | Fault::StopReading
+        )
+    )
+}
+
+/// How calls trust the gateways.
+#[derive(Clone)]
+pub struct Trust {
+    pub tls: TlsConnector,
+    pub authority: Certificate,
 }
 
 /// All that came.
@@ -50,14 +69,12 @@ pub struct Received {
     pub silent: bool,
 }
 
-pub async fn call(
-    gateway: SocketAddr,
-    tls: &TlsConnector,
-    request: &Request<'_>,
-    manner: &Manner,
-) -> Received {
+pub async fn call(gateway: SocketAddr, trust: &Trust, request: &Request<'_>, manner: &Manner) -> Received {
     let mut rng = StdRng::seed_from_u64(manner.seed);
-    let stream = timeout(SILENCE, send(gateway, tls, request, rng.random())).await;
+    if manner.http2 {
+        return call_http2(gateway, &trust.authority, request, manner, &mut rng).await;
+    }
+    let stream = timeout(SILENCE, send(gateway, &trust.tls, request, rng.random())).await;
     let mut stream = match stream {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Received { error: Some(error.to_string()), ..Received::default() },
@@ -72,6 +89,73 @@ pub async fn call(
     }
     received.answer = parse(&raw);
     received
+}
+
+async fn call_http2(
+    gateway: SocketAddr,
+    authority: &Certificate,
+    request: &Request<'_>,
+    manner: &Manner,
+    rng: &mut StdRng,
+) -> Received {
+    let client = Client::builder().no_proxy().tls_certs_only([authority.clone()]).read_timeout(SILENCE);
+    let call = client.build().unwrap().post(format!("https://{gateway}{}", request.path));
+    let call = call.header("content-type", "application/json").body(request.body.to_string());
+    let call = match request.key {
+        Some(key) => call.header("idempotency-key", key),
+        None => call,
+    };
+    let mut received = Received::default();
+    let read = read_http2(call, manner, rng, &mut received).await;
+    if let Err(error) = read {
+        received.silent = error.is_timeout();
+        received.error = Some(error.to_string());
+    }
+    received
+}
+
+async fn read_http2(
+    call: RequestBuilder,
+    manner: &Manner,
+    rng: &mut StdRng,
+    received: &mut Received,
+) -> reqwest::Result<()> {
+    let mut response = call.send().await?;
+    let answer = &mut received.answer;
+    answer.status = Some(response.status().as_u16());
+    answer.headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    let size = usize::try_from(answer.number("batch-count").unwrap_or(0)).unwrap() * manner.record_bytes;
+    let (share, has_batch) = (rng.random_range(0.1..0.9), answer.batch_id().is_some());
+    while let Some(frame) = response.chunk().await? {
+        answer.body.extend_from_slice(&frame);
+        match manner.fault.filter(|_| has_batch) {
+            Some(Fault::CutAtFirstByte) => {
+                received.spoilt = true;
+                answer.body.truncate(1);
+                return Ok(());
+            }
+            Some(Fault::CutInTheMiddle) if answer.body.len() as f64 > size as f64 * share => {
+                received.spoilt = true;
+                return Ok(());
+            }
+            Some(Fault::StopReading) if !received.spoilt => {
+                received.spoilt = true;
+                sleep(manner.stall + Duration::from_millis(rng.random_range(200..1500))).await;
+            }
+            _ => {}
+        }
+    }
+    if manner.fault == Some(Fault::CutAtLastByte) && has_batch {
+        received.spoilt = true;
+        answer.body.truncate(answer.body.len() - rng.random_range(1..=3));
+        return Ok(());
+    }
+    answer.ended = true;
+    Ok(())
 }
 
 async fn send(
