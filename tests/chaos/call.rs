@@ -1,15 +1,16 @@
-//! One call by hand: HTTP/1.1 on a TLS connection of its own, whose every byte is under the vendor's control.
+//! One call on a connection of its own: HTTP/1.1 by hand, whose every byte is under the vendor's control, or HTTP/2.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use reqwest::{Certificate, Client, RequestBuilder};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -19,6 +20,8 @@ use crate::faults::Fault;
 const SMALL_RECEIVE_BUFFER: u32 = 8 * 1024;
 /// Longer than any wait that the gateway promises to bound.
 const SILENCE: Duration = Duration::from_secs(15);
+/// Longer than a lease.
+const TRICKLE: Duration = Duration::from_secs(3);
 
 /// What is asked.
 pub struct Request<'a> {
@@ -35,6 +38,24 @@ pub struct Manner {
     pub stall: Duration,
     /// So many bytes each record has at least.
     pub record_bytes: usize,
+    pub http2: bool,
+}
+
+/// Which faults a vendor can do to itself over HTTP/2, where frames and connections aren't its to break.
+pub fn is_of_streams(fault: Option<Fault>) -> bool {
+    matches!(
+        fault,
+        None | Some(
+            Fault::CutAtFirstByte | Fault::CutInTheMiddle | Fault::CutAtLastByte | Fault::StopReading
+        )
+    )
+}
+
+/// How calls trust the gateways.
+#[derive(Clone)]
+pub struct Trust {
+    pub tls: TlsConnector,
+    pub authority: Certificate,
 }
 
 /// All that came.
@@ -48,14 +69,12 @@ pub struct Received {
     pub silent: bool,
 }
 
-pub async fn call(
-    gateway: SocketAddr,
-    tls: &TlsConnector,
-    request: &Request<'_>,
-    manner: &Manner,
-) -> Received {
+pub async fn call(gateway: SocketAddr, trust: &Trust, request: &Request<'_>, manner: &Manner) -> Received {
     let mut rng = StdRng::seed_from_u64(manner.seed);
-    let stream = timeout(SILENCE, send(gateway, tls, request, rng.random())).await;
+    if manner.http2 {
+        return call_http2(gateway, &trust.authority, request, manner, &mut rng).await;
+    }
+    let stream = timeout(SILENCE, send(gateway, &trust.tls, request, rng.random())).await;
     let mut stream = match stream {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Received { error: Some(error.to_string()), ..Received::default() },
@@ -70,6 +89,73 @@ pub async fn call(
     }
     received.answer = parse(&raw);
     received
+}
+
+async fn call_http2(
+    gateway: SocketAddr,
+    authority: &Certificate,
+    request: &Request<'_>,
+    manner: &Manner,
+    rng: &mut StdRng,
+) -> Received {
+    let client = Client::builder().no_proxy().tls_certs_only([authority.clone()]).read_timeout(SILENCE);
+    let call = client.build().unwrap().post(format!("https://{gateway}{}", request.path));
+    let call = call.header("content-type", "application/json").body(request.body.to_string());
+    let call = match request.key {
+        Some(key) => call.header("idempotency-key", key),
+        None => call,
+    };
+    let mut received = Received::default();
+    let read = read_http2(call, manner, rng, &mut received).await;
+    if let Err(error) = read {
+        received.silent = error.is_timeout();
+        received.error = Some(error.to_string());
+    }
+    received
+}
+
+async fn read_http2(
+    call: RequestBuilder,
+    manner: &Manner,
+    rng: &mut StdRng,
+    received: &mut Received,
+) -> reqwest::Result<()> {
+    let mut response = call.send().await?;
+    let answer = &mut received.answer;
+    answer.status = Some(response.status().as_u16());
+    answer.headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    let size = usize::try_from(answer.number("batch-count").unwrap_or(0)).unwrap() * manner.record_bytes;
+    let (share, has_batch) = (rng.random_range(0.1..0.9), answer.batch_id().is_some());
+    while let Some(frame) = response.chunk().await? {
+        answer.body.extend_from_slice(&frame);
+        match manner.fault.filter(|_| has_batch) {
+            Some(Fault::CutAtFirstByte) => {
+                received.spoilt = true;
+                answer.body.truncate(1);
+                return Ok(());
+            }
+            Some(Fault::CutInTheMiddle) if answer.body.len() as f64 > size as f64 * share => {
+                received.spoilt = true;
+                return Ok(());
+            }
+            Some(Fault::StopReading) if !received.spoilt => {
+                received.spoilt = true;
+                sleep(manner.stall + Duration::from_millis(rng.random_range(200..1500))).await;
+            }
+            _ => {}
+        }
+    }
+    if manner.fault == Some(Fault::CutAtLastByte) && has_batch {
+        received.spoilt = true;
+        answer.body.truncate(answer.body.len() - rng.random_range(1..=3));
+        return Ok(());
+    }
+    answer.ended = true;
+    Ok(())
 }
 
 async fn send(
@@ -105,6 +191,7 @@ async fn read(
     rng: &mut StdRng,
 ) -> Received {
     let mut received = Received::default();
+    let began = Instant::now();
     let share = rng.random_range(0.1..0.9);
     if manner.fault == Some(Fault::HalfClose) {
         let _ = stream.shutdown().await;
@@ -119,7 +206,7 @@ async fn read(
     loop {
         let most = match manner.fault {
             Some(Fault::CutAtFirstByte) => 1,
-            Some(Fault::Trickle) => rng.random_range(1..4096),
+            Some(Fault::Trickle) if began.elapsed() < TRICKLE => rng.random_range(1..4096),
             _ => buffer.len(),
         };
         match timeout(SILENCE, stream.read(&mut buffer[..most])).await {
@@ -152,7 +239,7 @@ async fn read(
             Some(Fault::CutRightAfter) if has_batch && answer.ended => {
                 return Received { spoilt: true, ..received };
             }
-            Some(Fault::Trickle) if has_batch => {
+            Some(Fault::Trickle) if has_batch && began.elapsed() < TRICKLE => {
                 received.spoilt = true;
                 sleep(Duration::from_millis(rng.random_range(5..40))).await;
             }

@@ -95,7 +95,7 @@ fn check_gateways(events: &[Event], findings: &mut Vec<String>) {
 
 fn answers<'a>(events: &'a [Event], tenant: &'a str) -> impl Iterator<Item = &'a Answer> {
     events.iter().filter_map(move |event| match event {
-        Event::Answer(answer) if answer.tenant == tenant => Some(answer),
+        Event::Answer(answer) if answer.tenant == tenant => Some(&**answer),
         _ => None,
     })
 }
@@ -247,7 +247,7 @@ impl Tenant {
                     found.push(format!("batch {} is released, and no vendor could fetch it", batch.id));
                 }
                 "open" if batch.lease_over => {
-                    found.push(format!("batch {} is open past its lease", batch.id))
+                    found.push(format!("batch {} is open past its lease", batch.id));
                 }
                 "open" => found.push(format!("batch {} is open after the drain", batch.id)),
                 _ => {}
@@ -284,13 +284,13 @@ impl Tenant {
             }
             match (violation.mark, live.first()) {
                 (Some(mark), None) => {
-                    found.push(format!("violation {id} is marked ({mark}) and in no live batch"))
+                    found.push(format!("violation {id} is marked ({mark}) and in no live batch"));
                 }
                 (Some(mark), Some(batch)) if mark != batch.claimed_at => {
                     found.push(format!("violation {id} has another mark than batch {}", batch.id));
                 }
                 (None, Some(batch)) => {
-                    found.push(format!("violation {id} of batch {} isn't marked", batch.id))
+                    found.push(format!("violation {id} of batch {} isn't marked", batch.id));
                 }
                 (None, None) if violation.eligible => found.push(format!("violation {id} was left over")),
                 _ => {}

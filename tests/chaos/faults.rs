@@ -54,6 +54,7 @@ pub enum Fault {
     StopReading,
     HalfClose,
     Kill,
+    Stop,
     Freeze,
     TerminateSessions,
     RestartPostgres,
@@ -75,8 +76,9 @@ pub const OF_VENDORS: [Fault; 8] = [
     Fault::HalfClose,
 ];
 
-const OF_THE_HOUSE: [Fault; 7] = [
+const OF_THE_HOUSE: [Fault; 8] = [
     Fault::Kill,
+    Fault::Stop,
     Fault::Freeze,
     Fault::TerminateSessions,
     Fault::RestartPostgres,
@@ -112,6 +114,7 @@ impl fmt::Display for Fault {
             Self::StopReading => "vendor: stops reading",
             Self::HalfClose => "vendor: half-closes",
             Self::Kill => "gateway: killed at any time",
+            Self::Stop => "gateway: told to stop under load",
             Self::Freeze => "gateway: stopped past the lease at any time",
             Self::TerminateSessions => "postgres: sessions terminated",
             Self::RestartPostgres => "postgres: crash and restart",

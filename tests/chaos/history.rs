@@ -17,7 +17,7 @@ pub enum Event {
         plan: String,
     },
     /// All that a vendor got of one call.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// A back office's change. `done_at`: the database's clock after its commit, in microseconds; none where the
     /// session was lost meanwhile.
     BackOffice {
@@ -75,6 +75,7 @@ pub struct Answer {
     pub tenant: String,
     /// Which of the tenant's tokens.
     pub token: usize,
+    pub http2: bool,
     pub key: Option<String>,
     pub limit: Option<i64>,
     /// What the vendor did to itself.

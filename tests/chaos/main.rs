@@ -4,6 +4,8 @@
 //! `CHAOS_SECONDS` (25) is how long rounds are begun, longer where a class of faults hasn't hit yet; `CHAOS_SEED` is what
 //! everything but time is drawn from, and is printed. A class that never hits fails the run.
 
+#![expect(clippy::unwrap_used, reason = "a test, though it isn't marked as one: a panic is its way to fail")]
+
 mod back_office;
 mod call;
 mod checker;

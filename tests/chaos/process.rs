@@ -102,6 +102,12 @@ impl GatewayProcess {
         true
     }
 
+    /// Has it drain and end.
+    pub fn stop(&self) -> bool {
+        self.due_to_end.store(true, Ordering::SeqCst);
+        self.signal(Signal::SIGTERM).is_some()
+    }
+
     /// Kills it for good.
     pub async fn end(&self) {
         self.stopping.store(true, Ordering::SeqCst);

@@ -26,8 +26,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_millis(700);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The gateway's own patience with a silent server: a statement's time and two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// So long may calls go on that began among faults: the gateway's patience, a lease, and what a busy machine takes.
-const PEACE_WITHIN: Duration = Duration::from_secs(12);
+/// So long may calls go on that began among faults: the gateway's patience, a lease, and another lane's crash.
+const PEACE_WITHIN: Duration = Duration::from_secs(25);
 /// The second tenant's violations begin here: none has a number of the first's.
 const OF_SECOND: i32 = 1_000_000;
 const TOKENS: usize = 2;
@@ -126,7 +126,7 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
 
     let market = Market {
         gateways: gateways.iter().map(|gateway| Arc::clone(&gateway.process)).collect(),
-        tls: world.tls.clone(),
+        trust: world.trust.clone(),
         history: history.clone(),
         hits: hits.clone(),
         stall: DELIVERY_TIMEOUT,
@@ -230,7 +230,7 @@ fn configuration(world: &World, setting: &Setting, databases: &[String; 2], port
     let [certificate, key] = ["gateway.pem", "gateway.key"].map(|name| world.directory.join(name));
     let mut toml = format!(
         "[gateway]\nlisten = \"127.0.0.1:0\"\ntls_certificate = {certificate:?}\ntls_key = {key:?}\n\
-         await_acknowledgement = {await_acknowledgement}\n\
+         drain_timeout = \"500ms\"\nawait_acknowledgement = {await_acknowledgement}\n\
          [defaults]\nlease = \"{}ms\"\ndelivery_timeout = \"{}ms\"\nstatement_timeout = \"{}ms\"\n\
          lock_timeout = \"800ms\"\nidle_in_transaction_timeout = \"{}s\"\nconnect_timeout = \"2s\"\n\
          prepared_statements = {prepared_statements}\n",
@@ -342,6 +342,10 @@ async fn inflict(
                 Fault::Kill => {
                     process.wait_for_address().await;
                     process.kill().await
+                }
+                Fault::Stop => {
+                    process.wait_for_address().await;
+                    process.stop()
                 }
                 Fault::Freeze => {
                     process.wait_for_address().await;

@@ -10,9 +10,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsConnector;
 
-use crate::call::{Manner, Request, call};
+use crate::call::{Manner, Request, Trust, call, is_of_streams};
 use crate::faults::{Fault, Hits};
 use crate::history::{Answer, Event, History, Way};
 use crate::process::GatewayProcess;
@@ -25,7 +24,7 @@ const AFTER_A_REFUSAL: Duration = Duration::from_millis(60);
 #[derive(Clone)]
 pub struct Market {
     pub gateways: Vec<Arc<GatewayProcess>>,
-    pub tls: TlsConnector,
+    pub trust: Trust,
     pub history: History,
     pub hits: Hits,
     pub stall: Duration,
@@ -168,16 +167,21 @@ impl Vendor {
             body["before"] = before.into();
         }
         let manner = self.manner(None);
-        let received =
-            call(self.choose_gateway().await?, &self.market.tls, &Request { path, key: None, body }, &manner)
-                .await;
+        let received = call(
+            self.choose_gateway().await?,
+            &self.market.trust,
+            &Request { path, key: None, body },
+            &manner,
+        )
+        .await;
         let answer = received.answer;
         answer.document().filter(|_| answer.ended && answer.status == Some(200))
     }
 
     fn manner(&mut self, fault: Option<Fault>) -> Manner {
         let Market { stall, record_bytes, .. } = self.market;
-        Manner { fault, seed: self.rng.random(), stall, record_bytes }
+        let http2 = is_of_streams(fault) && self.rng.random_bool(0.3);
+        Manner { fault, seed: self.rng.random(), stall, record_bytes, http2 }
     }
 
     /// Any that serves; None where none does.
@@ -201,7 +205,7 @@ impl Vendor {
         let gateway = self.choose_gateway().await;
         let called = gateway.is_some();
         let received = match gateway {
-            Some(address) => call(address, &self.market.tls, &request, &manner).await,
+            Some(address) => call(address, &self.market.trust, &request, &manner).await,
             None => Default::default(),
         };
         if received.silent {
@@ -215,6 +219,7 @@ impl Vendor {
             vendor: self.name.clone(),
             tenant: self.tenant.to_owned(),
             token: self.token_index,
+            http2: manner.http2,
             key: request.key.map(str::to_owned),
             limit,
             fault: fault.filter(|_| received.spoilt).map(|fault| fault.to_string()),
@@ -237,7 +242,7 @@ impl Vendor {
             self.market.held.lock().unwrap().insert((answer.tenant.clone(), batch_id));
         }
         if called {
-            self.market.history.write(&Event::Answer(answer.clone()));
+            self.market.history.write(&Event::Answer(Box::new(answer.clone())));
         }
         answer
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -15,6 +16,8 @@ use turnpike::certificates::create_authority_and_server;
 use turnpike::cluster::{Cluster, ClusterOptions};
 use turnpike::config::Config;
 use turnpike::migrate::migrate;
+
+use crate::call::Trust;
 
 pub const GATEWAY_ROLE: &str = "turnpike";
 pub const OWNER_ROLE: &str = "turnpike_owner";
@@ -28,7 +31,7 @@ pub struct World {
     pub port: u16,
     superuser: PostgresConfig,
     pub directory: PathBuf,
-    pub tls: TlsConnector,
+    pub trust: Trust,
     retired: Mutex<Vec<String>>,
 }
 
@@ -41,7 +44,10 @@ impl World {
         let cluster = Cluster::start(ClusterOptions {
             directory: target.join("chaos-cluster"),
             durable: true,
-            settings: vec![("max_connections".into(), "200".into())],
+            // syncfs: a crash recovery that opens every file of every round's database takes longer than the round.
+            settings: [("max_connections", "200"), ("recovery_init_sync_method", "syncfs")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
             tls: None,
         })
         .await
@@ -50,7 +56,7 @@ impl World {
         let world = Self {
             port: cluster.port(),
             superuser: cluster.superuser_config("postgres"),
-            tls: connector(&directory.join("ca.pem")),
+            trust: trust(&directory.join("ca.pem")),
             cluster: RwLock::new(cluster),
             directory,
             retired: Mutex::default(),
@@ -125,7 +131,7 @@ impl World {
     }
 }
 
-fn connector(authority: &Path) -> TlsConnector {
+fn trust(authority: &Path) -> Trust {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -133,5 +139,6 @@ fn connector(authority: &Path) -> TlsConnector {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
+    let pem = std::fs::read(authority).unwrap();
+    Trust { tls: TlsConnector::from(Arc::new(config)), authority: Certificate::from_pem(&pem).unwrap() }
 }
