@@ -24,6 +24,8 @@ pub enum Outcome {
     ReleasedUnread,
     /// The delivery was broken off: nothing stays marked.
     Void,
+    /// A list, an acknowledgement or a preflight was answered.
+    Answered,
     /// A replay, a preview or an empty answer was broken off: there was nothing to void.
     BrokenOff,
     /// Answered with an error; nothing was marked.
@@ -36,6 +38,7 @@ impl Outcome {
             Self::Delivered => "delivered",
             Self::ReleasedUnread => "released_unread",
             Self::Void => "void",
+            Self::Answered => "answered",
             Self::BrokenOff => "broken_off",
             Self::Refused => "refused",
         }

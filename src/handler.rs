@@ -77,11 +77,13 @@ impl Gateway {
                 if problem == Problem::Unauthenticated {
                     sleep_until(log.started() + REFUSAL_FLOOR).await;
                 }
-                let (refusal, bytes) = response::refusal(problem, log.request_id(), &headers);
-                log.sent(bytes);
-                refusal
+                response::refusal(problem, log.request_id(), &headers)
             }
         };
+        if let Some(bytes) = response::whole_size(&answer) {
+            log.outcome(Outcome::Answered);
+            log.sent(bytes);
+        }
         response::dress(&mut answer, log.request_id());
         log.status(answer.status().as_u16());
         answer

@@ -163,8 +163,8 @@ struct Refusal<'a> {
     retryable: bool,
 }
 
-/// A refusal and its body's size in bytes; `problem+json` where the caller's `Accept` asks for it.
-pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> (Answer, usize) {
+/// A refusal; `problem+json` where the caller's `Accept` asks for it.
+pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer {
     let Description { status, code, message, detail, retryable, retry_after, allow } = problem.describe();
     let body = Refusal {
         code,
@@ -177,7 +177,6 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> (Answe
         retryable,
     };
     let body = serde_json::to_vec(&body).expect("strings, numbers and a bool always have a JSON form");
-    let bytes = body.len();
     let mut answer = Response::new(Either::Left(Full::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -192,7 +191,7 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> (Answe
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")); // RFC 9110, section 11.6.1: a 401 has one
     }
-    (answer, bytes)
+    answer
 }
 
 fn wants_problem(headers: &HeaderMap) -> bool {
@@ -207,6 +206,14 @@ fn wants_problem(headers: &HeaderMap) -> bool {
                 .next()
                 .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/problem+json"))
         })
+}
+
+/// The size in bytes of an answer that is whole in memory; None of one that is streamed.
+pub fn whole_size(answer: &Answer) -> Option<usize> {
+    match answer.body() {
+        Either::Left(whole) => whole.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()),
+        Either::Right(_) => None,
+    }
 }
 
 /// Adds what every answer carries.
