@@ -1,7 +1,7 @@
 //! One request, from its head to its answer.
 //!
 //! [`Gateway::answer`] never fails: it gives the request its id and its log line, and turns every error into its answer.
-//! [`Gateway::serve`] is the way itself, a stage a line. Every refusal before `authenticate` takes no connection.
+//! `Gateway::serve` is the way itself, a stage a line. Every refusal before `authenticate` takes no connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ pub fn open(socket: Socket) -> (Outlet, FrameSource) {
 }
 
 impl Outlet {
-    /// Hands over one frame, waiting while [`FRAMES_AHEAD`] of them are before it. Safe to drop: the frame isn't sent.
+    /// Hands over one frame, waiting while `FRAMES_AHEAD` of them are before it. Safe to drop: the frame isn't sent.
     pub async fn send(&mut self, frame: Bytes) -> Result<(), VendorGone> {
         let permit = self.frames.reserve().await.map_err(|_closed| VendorGone)?;
         permit.send(Ok(frame));

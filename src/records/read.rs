@@ -107,7 +107,7 @@ impl Source {
 }
 
 impl RecordReader {
-    /// Goes on where `first`, the rows of positions 1 to [`FIRST_CHUNK`], ends.
+    /// Goes on where `first`, the rows of positions 1 to `FIRST_CHUNK`, ends.
     pub fn new(database: Database, source: Source, profile: FieldProfile, first: Vec<Row>) -> Self {
         let last = source.record_count().min(FIRST_CHUNK);
         Self { database, source, every_driver: profile.names_every_driver(), ahead: first, after: 0, last }
