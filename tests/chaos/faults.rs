@@ -39,7 +39,7 @@ pub enum Blow {
     Drop,
     /// The message arrives within the gateway's patience.
     Delay,
-    /// The message arrives when the gateway has long given it up.
+    /// The message arrives when the lease is over, and the gateway may have given it up.
     Late,
 }
 
@@ -137,7 +137,7 @@ impl fmt::Display for Fault {
                     Blow::Freeze => "gateway stopped past the lease",
                     Blow::Drop => "lost",
                     Blow::Delay => "delayed",
-                    Blow::Late => "after the gateway's patience",
+                    Blow::Late => "past the lease",
                 };
                 return write!(f, "{swap} {moment}: {blow}");
             }

@@ -391,7 +391,7 @@ fn arm(fault: Fault, rng: &mut StdRng) -> Option<Armed> {
         Blow::Kill | Blow::Drop => Duration::ZERO,
         Blow::Freeze => LEASE + Duration::from_millis(rng.random_range(100..600)),
         Blow::Delay => Duration::from_millis(rng.random_range(50..600)),
-        Blow::Late if swap == Swap::Release => LEASE + Duration::from_millis(rng.random_range(100..600)),
+        Blow::Late if swap == Swap::Release => LEASE + Duration::from_millis(rng.random_range(100..3000)),
         Blow::Late => ANSWER_TIMEOUT + Duration::from_millis(rng.random_range(50..900)),
     };
     Some(Armed { swap, moment, blow, length, cuts: rng.random() })

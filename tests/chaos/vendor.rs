@@ -115,10 +115,14 @@ impl Vendor {
                 let batch_id = batch["batch_id"].as_i64().unwrap();
                 let is_held = self.market.held.lock().unwrap().contains(&(self.tenant.to_owned(), batch_id));
                 if batch["state"] == "released" && !is_held {
-                    while !self.replay(batch_id).await.whole && Instant::now() < give_up {
+                    while Instant::now() < give_up {
+                        let answer = self.replay(batch_id).await;
+                        if answer.whole && answer.well_formed {
+                            recovered += 1;
+                            break;
+                        }
                         sleep(AFTER_A_REFUSAL).await;
                     }
-                    recovered += 1;
                 }
             }
             before = page["next"].as_i64();

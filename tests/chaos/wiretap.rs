@@ -12,13 +12,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use turnpike::database::statements::{COMMIT, RELEASE};
+use turnpike::database::statements::{CLAIM, COMMIT, RELEASE};
 
 use crate::faults::{Blow, Fault, Hits, Moment, Swap};
 use crate::history::{Event, History};
 use crate::process::GatewayProcess;
+
+/// A claim's answer that takes longer waits for a lock, most likely.
+const CLAIMED_WITHIN: Duration = Duration::from_millis(700);
 
 /// One blow to be dealt.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +133,11 @@ async fn carry(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) {
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let link = Link { shared, pending: Mutex::new(VecDeque::from([None])) };
+    let link = Link {
+        shared,
+        pending: Mutex::new(VecDeque::from([Asked::Other])),
+        claimed: watch::Sender::new(None),
+    };
     tokio::select! {
         () = link.carry_requests(from_client, to_server) => {}
         () = link.carry_replies(from_server, to_client) => {}
@@ -146,58 +153,65 @@ enum Then {
     Hangs,
 }
 
+/// What the server was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Claim,
+    Swap(Swap),
+    Other,
+}
+
 /// One connection.
 struct Link<'a> {
     shared: &'a Arc<Shared>,
     /// What the server has been asked and has not said ReadyForQuery to, oldest first; the log-in is the first.
-    pending: Mutex<VecDeque<Option<Swap>>>,
+    pending: Mutex<VecDeque<Asked>>,
+    /// Whether the claim under way has made a batch; none before the server's answer.
+    claimed: watch::Sender<Option<bool>>,
 }
 
 impl Link<'_> {
     async fn carry_requests(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = BytesMut::with_capacity(64 * 1024);
-        let mut statements: HashMap<Vec<u8>, Option<Swap>> = HashMap::new();
-        let mut bound = None;
+        let mut statements: HashMap<Vec<u8>, Asked> = HashMap::new();
+        let (mut bound, mut claims) = (Asked::Other, false);
         // The start-up message has no type byte.
         let mut prefix = 0;
         loop {
             while let Some(message) = take_message(&mut buffer, prefix) {
                 let body = &message[prefix + 4..];
-                let mut swap = None;
+                // At which message the statement can be kept from the server, and by which the server has it whole.
+                let (mut before, mut after) = (Asked::Other, Asked::Other);
                 match (prefix, message[0]) {
                     (0, _) => {}
                     (_, b'P') => {
                         let (name, rest) = split_text(body);
                         let (sql, _) = split_text(rest);
-                        let release = sql == RELEASE.sql.as_bytes();
-                        statements.insert(name.to_vec(), release.then_some(Swap::Release));
+                        statements.insert(name.to_vec(), recognise(sql));
                     }
                     (_, b'B') => {
                         let (_portal, rest) = split_text(body);
                         let (name, _) = split_text(rest);
-                        bound = statements.get(name).copied().flatten();
-                        swap = bound;
+                        bound = statements.get(name).copied().unwrap_or(Asked::Other);
+                        before = bound;
                     }
                     (_, b'Q') => {
                         let (sql, _) = split_text(body);
-                        swap = (sql == COMMIT.as_bytes()).then_some(Swap::Commit);
-                        self.pending.lock().unwrap().push_back(swap);
+                        // A void ends in a COMMIT, too.
+                        let of_claim = std::mem::take(&mut claims);
+                        before = if of_claim { recognise(sql) } else { Asked::Other };
+                        after = before;
+                        self.pending.lock().unwrap().push_back(before);
                     }
-                    (_, b'S') => self.pending.lock().unwrap().push_back(bound.take()),
+                    (_, b'S') => {
+                        after = std::mem::replace(&mut bound, Asked::Other);
+                        claims |= after == Asked::Claim;
+                        self.pending.lock().unwrap().push_back(after);
+                    }
                     _ => {}
                 }
-                let ends_request = prefix == 1 && matches!(message[0], b'Q' | b'S');
-                let forwarded = if prefix == 1 && message[0] == b'S' {
-                    self.pending.lock().unwrap().back().copied().flatten()
-                } else {
-                    swap
-                };
                 prefix = 1;
-                let then = match swap {
-                    Some(swap) => self.strike(swap, Moment::Asked).await,
-                    None => Then::GoesOn,
-                };
-                match then {
+                match self.strike(before, Moment::Asked).await {
                     Then::GoesOn => {}
                     Then::Ends => return,
                     Then::Hangs => return self.hang(from).await,
@@ -205,11 +219,9 @@ impl Link<'_> {
                 if to.write_all(&message).await.is_err() {
                     return;
                 }
-                if ends_request && let Some(swap) = forwarded {
-                    match self.strike(swap, Moment::Forwarded).await {
-                        Then::GoesOn => {}
-                        Then::Ends | Then::Hangs => return,
-                    }
+                match self.strike(after, Moment::Forwarded).await {
+                    Then::GoesOn => {}
+                    Then::Ends | Then::Hangs => return,
                 }
             }
             if !matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
@@ -224,31 +236,38 @@ impl Link<'_> {
         loop {
             let mut out = BytesMut::new();
             while let Some(message) = take_message(&mut buffer, 1) {
-                let swap = self.pending.lock().unwrap().front().copied().flatten();
-                if let (Some(swap), false) = (swap, answered) {
+                let asked = self.pending.lock().unwrap().front().copied().unwrap_or(Asked::Other);
+                if matches!(asked, Asked::Swap(_)) && !answered {
                     answered = true;
                     if to.write_all(&out.split()).await.is_err() {
                         return;
                     }
-                    match self.strike(swap, Moment::Answered).await {
+                    match self.strike(asked, Moment::Answered).await {
                         Then::GoesOn => {}
                         Then::Ends => return,
                         Then::Hangs => return self.hang(from).await,
                     }
                 }
+                if asked == Asked::Claim && matches!(message[0], b'D' | b'E') {
+                    self.claimed.send_replace(Some(message[0] == b'D' && has_made_a_batch(&message)));
+                }
                 out.extend_from_slice(&message);
-                if message[0] == b'Z' {
-                    self.pending.lock().unwrap().pop_front();
-                    answered = false;
-                    if let Some(swap) = swap {
-                        if to.write_all(&out.split()).await.is_err() {
-                            return;
-                        }
-                        match self.strike(swap, Moment::Told).await {
-                            Then::GoesOn => {}
-                            Then::Ends | Then::Hangs => return,
-                        }
+                if message[0] != b'Z' {
+                    continue;
+                }
+                self.pending.lock().unwrap().pop_front();
+                answered = false;
+                if matches!(asked, Asked::Swap(_)) {
+                    if to.write_all(&out.split()).await.is_err() {
+                        return;
                     }
+                    match self.strike(asked, Moment::Told).await {
+                        Then::GoesOn => {}
+                        Then::Ends | Then::Hangs => return,
+                    }
+                }
+                if asked == Asked::Swap(Swap::Commit) {
+                    self.claimed.send_replace(None);
                 }
             }
             if !out.is_empty() && to.write_all(&out).await.is_err() {
@@ -270,11 +289,28 @@ impl Link<'_> {
         }
     }
 
+    /// Whether the claim whose COMMIT is at hand took anything: a COMMIT of nothing is not worth a blow.
+    async fn has_claimed(&self) -> bool {
+        let mut claimed = self.claimed.subscribe();
+        let told = timeout(CLAIMED_WITHIN, claimed.wait_for(Option::is_some)).await;
+        matches!(told, Ok(Ok(claimed)) if *claimed == Some(true))
+    }
+
     /// Deals the blow for which this moment was chosen, if it was.
-    async fn strike(&self, swap: Swap, moment: Moment) -> Then {
+    async fn strike(&self, asked: Asked, moment: Moment) -> Then {
+        let Asked::Swap(swap) = asked else {
+            return Then::GoesOn;
+        };
+        let is_due = |armed: &Armed| armed.swap == swap && armed.moment == moment;
+        if !self.shared.armed.borrow().as_ref().is_some_and(is_due) {
+            return Then::GoesOn;
+        }
+        if swap == Swap::Commit && !self.has_claimed().await {
+            return Then::GoesOn;
+        }
         let mut dealt = None;
         self.shared.armed.send_if_modified(|armed| {
-            let due = armed.is_some_and(|armed| armed.swap == swap && armed.moment == moment);
+            let due = armed.as_ref().is_some_and(is_due);
             if due {
                 dealt = armed.take();
             }
@@ -331,6 +367,32 @@ impl Drop for Striking {
     fn drop(&mut self) {
         self.0.striking.send_modify(|count| *count -= 1);
     }
+}
+
+fn recognise(sql: &[u8]) -> Asked {
+    if sql == CLAIM.sql.as_bytes() {
+        Asked::Claim
+    } else if sql == RELEASE.sql.as_bytes() {
+        Asked::Swap(Swap::Release)
+    } else if sql == COMMIT.as_bytes() {
+        Asked::Swap(Swap::Commit)
+    } else {
+        Asked::Other
+    }
+}
+
+/// Whether the row that answers a claim has a new batch's number in it.
+fn has_made_a_batch(row: &[u8]) -> bool {
+    const BATCH_ID: usize = 3;
+    const AGAIN: usize = 8;
+    let mut rest = &row[7..]; // type, length, number of columns
+    let mut columns = Vec::new();
+    while rest.len() >= 4 {
+        let length = usize::try_from(rest.get_i32()).ok(); // -1: null
+        columns.push(length.map(|length| &rest[..length]));
+        rest.advance(length.unwrap_or(0));
+    }
+    columns[BATCH_ID].is_some() && columns[AGAIN] == Some(&[0])
 }
 
 /// A whole message, its type and length included, if one has come.
