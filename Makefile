@@ -14,7 +14,7 @@ demo: postgres ## everything on this machine: PostgreSQL, three tenants, the gat
 test: postgres ## unit, integration and documentation tests; they start a PostgreSQL of their own
 	cargo test --locked
 
-check: ## formatting, lints, dependencies, shell scripts, documentation
+check: ## formatting, lints, dependencies, scripts, documentation
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check; \
@@ -22,6 +22,8 @@ check: ## formatting, lints, dependencies, shell scripts, documentation
 	bash -n .ci/run
 	sh -n deploy/install-postgres.sh
 	sh -n docs/examples/collect.sh
+	@if command -v php >/dev/null; then php -l docs/examples/collect.php; \
+	else echo "php -l: skipped, not installed (apt-get install php-cli)"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh docs/examples/collect.sh; \
 	else echo "shellcheck: skipped, not installed (apt-get install shellcheck)"; fi
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked

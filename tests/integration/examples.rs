@@ -25,8 +25,10 @@ struct Example {
     directory: TempDir,
 }
 
-fn examples() -> [Example; 2] {
-    [("sh", "collect.sh", "curl"), ("python3", "collect.py", "python3")].map(|(program, name, needs)| {
+fn examples() -> [Example; 3] {
+    let examples =
+        [("sh", "collect.sh", "curl"), ("python3", "collect.py", "python3"), ("php", "collect.php", "php")];
+    examples.map(|(program, name, needs)| {
         let there = std::process::Command::new(needs).arg("--version").output().is_ok();
         assert!(
             there,
