@@ -276,10 +276,10 @@ CREATE TABLE public.violations (
     ) STORED
 );
 
--- Most tickets ever written are paid and never sent: this index holds only the rest, in the order of a claim,
--- so a poll costs what is eligible and not what is history.
+-- Most tickets ever written are paid and never sent: this index holds only the rest, by the moment from which each may be
+-- handed over, so a poll costs what is eligible and not what is history, nor what is on hold for years.
 CREATE INDEX violations_collectable
-    ON public.violations ("Due", "ViolationID")
+    ON public.violations ((GREATEST("Due", held_until)), "ViolationID")
     WHERE collectable AND "SentToCollections" IS NULL;
 
 -- For the foreign keys' referencing side.

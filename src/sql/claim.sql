@@ -46,6 +46,7 @@ earlier AS MATERIALIZED (
 -- MATERIALIZED: without it a nested loop was seen to lock and mark more rows than LIMIT says.
 -- NO KEY UPDATE: a back office that inserts a payment or a detail holds KEY SHARE on the row, which is no reason to skip.
 -- SKIP LOCKED: a violation that is being changed right now is left for the next call, not waited for.
+-- GREATEST is what the index is by, which holds neither what isn't due yet nor what is on hold: both lie behind now.
 -- READ COMMITTED rechecks a changed row on the locked table alone, so every condition is a column of `violations`.
 eligible AS MATERIALIZED (
     SELECT v."ViolationID",
@@ -53,6 +54,7 @@ eligible AS MATERIALIZED (
       FROM public.violations v
      WHERE v.collectable
        AND v."SentToCollections" IS NULL
+       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
        AND v."Due" < statement_timestamp() - make_interval(days => $4)
        AND (v.held_until IS NULL OR v.held_until <= statement_timestamp())
        AND public.violation_balance(

@@ -25,6 +25,7 @@ eligible AS MATERIALIZED (
       FROM public.violations v
      WHERE v.collectable
        AND v."SentToCollections" IS NULL
+       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
        AND v."Due" < statement_timestamp() - make_interval(days => $3)
        AND (v.held_until IS NULL OR v.held_until <= statement_timestamp())
        AND public.violation_balance(

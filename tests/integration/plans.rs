@@ -227,3 +227,27 @@ async fn a_void_touches_its_own_batch_alone() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_on_hold_for_years_does_not_lie_in_a_polls_way() {
+    let session = session().await;
+    for mode in MODES {
+        begin(&session, mode, &[CLAIM]).await;
+        session
+            .batch_execute(
+                "UPDATE violations SET held_until = now() + interval '100 years', paid_total = 0, \"AdjustmentReason\" = NULL
+                  WHERE \"ViolationID\" BETWEEN 300001 AND 320000;
+                 UPDATE violations SET \"SentToCollections\" = now() WHERE \"ViolationID\" > 1000000",
+            )
+            .await
+            .unwrap();
+        let nodes = explain(&session, CLAIM).await;
+        session.batch_execute("ROLLBACK").await.unwrap();
+
+        assert_no_large_table_is_scanned("claim", mode, &nodes);
+        let of_violations =
+            nodes.iter().filter(|node| node.table == "violations" && node.kind != "ModifyTable");
+        let buffers: i64 = of_violations.map(|node| node.buffers).sum();
+        assert!(buffers < 100, "{mode}: {buffers} buffers, {nodes:#?}");
+    }
+}
