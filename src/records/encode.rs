@@ -1,7 +1,7 @@
 //! Nests a chunk's rows into records and writes them as JSON.
 //!
-//! Output: one record after the other, each with the keys in the record model's order. What many records share (a vehicle
-//! within a chunk, a look-up row within a batch) is encoded once and copied.
+//! Output: one record after the other, each with the keys in the record model's order. What many records share (a
+//! vehicle with its drivers, a look-up row) is encoded once and copied.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -37,6 +37,8 @@ pub struct RecordEncoder {
     profile: FieldProfile,
     written: u64,
     look_ups: Option<LookUps>,
+    /// Vehicles of earlier chunks that later ones may name.
+    kept_vehicles: LookUp,
     /// The keys' bytes, prepared when a statement's first row is seen.
     violation: Option<ViolationShape>,
     vehicle: Option<VehicleShape>,
@@ -110,7 +112,7 @@ pub struct Related {
     persons: HashMap<i32, usize>,
     details: Groups,
     attachments: Groups,
-    /// Encoded once each: several violations of a chunk may be one vehicle's.
+    /// Those that aren't kept for later chunks.
     vehicles: LookUp,
 }
 
@@ -127,6 +129,7 @@ impl RecordEncoder {
             profile,
             written: 0,
             look_ups: None,
+            kept_vehicles: LookUp::default(),
             violation: None,
             vehicle: None,
             person: None,
@@ -155,6 +158,7 @@ impl RecordEncoder {
             self.look_ups = Some(LookUps::encode(&rows, self.profile)?);
         }
         self.learn_shapes(&chunk)?;
+        let keep = chunk.keep_vehicles;
         let (mut drivers, mut persons) = (Groups::new(), HashMap::new());
         if let Some(person) = &self.person {
             for (index, row) in chunk.people.iter().enumerate() {
@@ -169,7 +173,9 @@ impl RecordEncoder {
             self.attachment.as_ref().map_or_else(Groups::new, |a| group(&chunk.attachments, a.violation));
         let mut related =
             Related { chunk, drivers, persons, details, attachments, vehicles: LookUp::default() };
-        related.vehicles = self.encode_vehicles(&related)?;
+        let mut vehicles = if keep { std::mem::take(&mut self.kept_vehicles) } else { LookUp::default() };
+        self.encode_vehicles(&mut vehicles, &related)?;
+        *(if keep { &mut self.kept_vehicles } else { &mut related.vehicles }) = vehicles;
         Ok(related)
     }
 
@@ -234,17 +240,16 @@ impl RecordEncoder {
         })
     }
 
-    fn encode_vehicles(&self, related: &Related) -> Result<LookUp, EncodeError> {
-        let mut vehicles = LookUp::default();
+    fn encode_vehicles(&self, vehicles: &mut LookUp, related: &Related) -> Result<(), EncodeError> {
         let Some(vehicle) = &self.vehicle else {
-            return Ok(vehicles);
+            return Ok(());
         };
         for row in &related.chunk.vehicles {
             let start = vehicles.bytes.len();
             self.write_vehicle(&mut vehicles.bytes, row, vehicle, related)?;
             vehicles.ranges.insert(row.get(vehicle.id), start..vehicles.bytes.len());
         }
-        Ok(vehicles)
+        Ok(())
     }
 
     fn write_violation(&self, out: &mut Vec<u8>, row: &Row, related: &Related) -> Result<(), EncodeError> {
@@ -255,7 +260,9 @@ impl RecordEncoder {
         out.extend_from_slice(b",\"user\":");
         self.write_user(out, row.get(violation.user), related)?;
         out.extend_from_slice(b",\"vehicle\":");
-        related.vehicles.write(out, row.get(violation.vehicle));
+        let vehicle = row.get(violation.vehicle);
+        let found = self.kept_vehicles.find(vehicle).or_else(|| related.vehicles.find(vehicle));
+        out.extend_from_slice(found.unwrap_or(b"null"));
         out.extend_from_slice(b",\"location\":");
         look_ups.locations.write(out, row.get(violation.location));
         out.extend_from_slice(b",\"details\":[");
@@ -361,12 +368,13 @@ impl LookUp {
         Ok(look_up)
     }
 
+    fn find(&self, key: Option<i32>) -> Option<&[u8]> {
+        key.and_then(|key| self.ranges.get(&key)).map(|range| &self.bytes[range.clone()])
+    }
+
     /// The object with this key, or null.
     fn write(&self, out: &mut Vec<u8>, key: Option<i32>) {
-        match key.and_then(|key| self.ranges.get(&key)) {
-            Some(range) => out.extend_from_slice(&self.bytes[range.clone()]),
-            None => out.extend_from_slice(b"null"),
-        }
+        out.extend_from_slice(self.find(key).unwrap_or(b"null"));
     }
 }
 

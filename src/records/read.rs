@@ -12,6 +12,8 @@ const LARGEST_CHUNK: i32 = 500;
 const SMALLEST_CHUNK: i32 = 4;
 /// Chunks shrink where violations are wide (comments of a megabyte do occur), so that memory stays bounded.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
+/// Rows of vehicles and their drivers that a batch reads to keep; what comes after them is read chunk by chunk.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a flight needs to have prepared on its connection.
 const STATEMENTS: [&Statement; 13] = [
@@ -43,8 +45,11 @@ const LOOK_UPS: [&Statement; 8] = [
 /// Some violations of a batch, in its order, with every row that their records are made of.
 pub struct Chunk {
     pub violations: Vec<Row>,
+    /// Those that no earlier chunk of the batch had to keep, and their drivers among `people`.
     pub vehicles: Vec<Row>,
     pub people: Vec<Row>,
+    /// Whether the chunks that follow leave these vehicles out.
+    pub keep_vehicles: bool,
     pub details: Vec<Row>,
     pub attachments: Vec<Row>,
     /// The look-up tables' rows in the order makes, colours, vehicle types, plate types, provinces, locations, ticket
@@ -66,6 +71,10 @@ pub struct RecordReader {
     database: Database,
     source: Source,
     every_driver: bool,
+    /// Vehicles that chunks before were told to keep, sorted, and what their rows may still take: many violations are
+    /// the same few vehicles', and a person has 74 columns.
+    kept: Vec<i32>,
+    room: usize,
     /// Violations that were read with the chunk before (at first: with the claim).
     ahead: Vec<Row>,
     /// The positions of `ahead`'s violations: after the one, up to the other. Positions count from 1.
@@ -110,7 +119,17 @@ impl RecordReader {
     /// Goes on where `first`, the rows of positions 1 to `FIRST_CHUNK`, ends.
     pub fn new(database: Database, source: Source, profile: FieldProfile, first: Vec<Row>) -> Self {
         let last = source.record_count().min(FIRST_CHUNK);
-        Self { database, source, every_driver: profile.names_every_driver(), ahead: first, after: 0, last }
+        let every_driver = profile.names_every_driver();
+        Self {
+            database,
+            source,
+            every_driver,
+            kept: Vec::new(),
+            room: KEPT_BYTES,
+            ahead: first,
+            after: 0,
+            last,
+        }
     }
 
     /// Reads the first rows itself: for what no claim has read already.
@@ -138,7 +157,8 @@ impl RecordReader {
         let Some(row) = violations.first() else {
             return Ok(None);
         };
-        let (vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
+        let (mut vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
+        vehicle_ids.retain(|id| self.kept.binary_search(id).is_err());
         let (after, last) = (self.last, (self.last + next_size(&violations)).min(self.source.record_count()));
 
         let connection = self.database.connection().await?;
@@ -159,7 +179,20 @@ impl RecordReader {
         let flight = flight.await;
         let (vehicles, people, details, attachments, look_ups, ahead) = connection.finish(flight)?;
         (self.ahead, self.after, self.last) = (ahead, after, last);
-        Ok(Some(Chunk { violations, vehicles, people, details, attachments, look_ups }))
+        let keep_vehicles = self.keep(vehicle_ids, vehicles.iter().chain(&people));
+        Ok(Some(Chunk { violations, vehicles, people, keep_vehicles, details, attachments, look_ups }))
+    }
+
+    /// Whether there is room to keep these rows' vehicles for the rest of the batch.
+    fn keep<'a>(&mut self, vehicle_ids: Vec<i32>, rows: impl Iterator<Item = &'a Row>) -> bool {
+        let bytes: usize = rows.map(Row::raw_size_bytes).sum();
+        let fits = bytes <= self.room;
+        if fits {
+            self.room -= bytes;
+            self.kept.extend(vehicle_ids);
+            self.kept.sort_unstable();
+        }
+        fits
     }
 }
 

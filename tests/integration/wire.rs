@@ -389,6 +389,43 @@ async fn a_vehicle_of_many_violations_stands_whole_in_each() {
     assert_eq!(drivers(&records[0]).len(), 4);
 }
 
+/// The first 50 vehicles are more than a batch keeps; those of the next violations are kept, and the last violations are
+/// of either kind.
+#[tokio::test]
+async fn vehicles_too_large_to_keep_stand_whole_in_each_violation() {
+    let gateway = gateway().await;
+    gateway.database("A").add_overdue(560).await;
+    gateway
+        .database("A")
+        .execute(
+            "INSERT INTO users (\"UserID\", \"privateComment\") SELECT n, repeat(n || ' ', 40000) FROM generate_series(1, 60) n;
+             INSERT INTO users (\"UserID\") VALUES (61);
+             INSERT INTO vehicles (\"VehicleID\") SELECT generate_series(1, 61);
+             INSERT INTO vehicle_drivers (\"VehicleID\", \"UserID\") SELECT n, n FROM generate_series(1, 61) n;
+             UPDATE violations SET \"VehicleID\" = CASE \"ViolationID\" WHEN 558 THEN 1 WHEN 559 THEN 50 WHEN 560 THEN 55
+                                                  ELSE least(\"ViolationID\", 61) END",
+        )
+        .await;
+
+    let records = gateway.vendor("A").claim().await.records();
+
+    assert_eq!(records.len(), 560);
+    for record in &records {
+        let vehicle = match record["ViolationID"].as_i64().unwrap() {
+            558 => 1,
+            559 => 50,
+            560 => 55,
+            violation => violation.min(61),
+        };
+        assert_eq!(drivers(record), [(vehicle, vehicle)]);
+        let comment = (vehicle < 61).then(|| format!("{vehicle} ").repeat(40_000));
+        assert!(
+            record["vehicle"]["drivers"][0]["privateComment"] == json!(comment),
+            "vehicle {vehicle} differs"
+        );
+    }
+}
+
 #[tokio::test]
 async fn details_and_attachments_are_the_violations_own_in_order_of_their_ids() {
     let gateway = gateway().await;
