@@ -252,7 +252,7 @@ async fn run_floor(tenant: &TenantConfig) -> Duration {
     while let Some(chunk) = reader.next().await.expect("a chunk") {
         read += chunk.violations.len();
     }
-    ledger.release(&batch).await.expect("a release");
+    ledger.release(&batch, &[]).await.expect("a release");
     assert_eq!(read, BATCH as usize);
     started.elapsed()
 }

@@ -60,7 +60,7 @@ BEGIN
     EXECUTE format('GRANT INSERT ON TABLE public.collection_batches TO %I', gateway_role);
     EXECUTE format(
         'GRANT UPDATE (state, lease_until, released_at, acknowledged_at, voided_at, void_reason,'
-        ' requeued_at, requeued_by, requeue_reason)'
+        ' requeued_at, requeued_by, requeue_reason, person_ids, replayed_at)'
         ' ON TABLE public.collection_batches TO %I',
         gateway_role
     );

@@ -37,6 +37,9 @@ pub enum BatchError {
     /// Its first delivery hasn't ended yet.
     #[error("the batch is still being delivered")]
     Open,
+    /// The institution deleted some of its violations: the answer could not be the same again.
+    #[error("violations of the batch were deleted")]
+    Incomplete,
     #[error("the batch has another number of records")]
     WrongCount,
     #[error("could not look the batch up")]
@@ -72,6 +75,18 @@ pub async fn find_released(
     }
     let profile = FieldProfile::parse(row.get("field_profile")).ok_or(BatchError::Unknown)?;
     Ok(Batch { batch_id, claim_id: row.get("claim_id"), record_count: row.get("record_count"), profile })
+}
+
+/// Whether the batch can be handed over again as it was, looked up before its first byte.
+///
+/// # Errors
+/// [`BatchError::Incomplete`] where a violation of it isn't there any more.
+pub async fn ensure_complete(database: &Database, batch: &Batch) -> Result<(), BatchError> {
+    let rows = database.query(&sql::BATCH_MISSING, &[&batch.claim_id]).await?;
+    match rows.first().map_or(0, |row| row.get::<_, i64>("missing")) {
+        0 => Ok(()),
+        _ => Err(BatchError::Incomplete),
+    }
 }
 
 /// Notes that the vendor has received all `records` of a batch. May be repeated.

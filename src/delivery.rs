@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use self::send::{Form, send_empty, send_records};
+use self::send::{Form, Sent, send_empty, send_records};
 use crate::access_log::{AccessLog, Outcome, chain};
 use crate::batches::{self, BatchError};
 use crate::claim::{Caller, Claim, ClaimError, Claimed};
@@ -101,12 +101,34 @@ pub enum DeliveryError {
 struct Obtained {
     /// None: an empty document.
     records: Option<(RecordReader, FieldProfile)>,
-    /// The open batch that is ours to release or to void.
-    owned: Option<Batch>,
-    batch_id: Option<i64>,
+    entry: Entry,
     record_count: i32,
     more: bool,
-    replayed: bool,
+}
+
+/// What the ledger has of it.
+#[derive(Default)]
+enum Entry {
+    /// Nothing: no records, or a preview.
+    #[default]
+    None,
+    /// An open batch, ours to release or to void.
+    Open(Batch),
+    /// A batch that was handed over before.
+    Released(Batch),
+}
+
+impl Entry {
+    fn batch(&self) -> Option<&Batch> {
+        match self {
+            Self::None => None,
+            Self::Open(batch) | Self::Released(batch) => Some(batch),
+        }
+    }
+
+    fn owned(&self) -> Option<&Batch> {
+        if let Self::Open(batch) = self { Some(batch) } else { None }
+    }
 }
 
 /// Why a delivery was broken off before its last frame.
@@ -128,6 +150,8 @@ enum Halt {
     Lease(#[source] LedgerError),
     #[error("release failed")]
     Release(#[source] LedgerError),
+    #[error("replay not noted")]
+    Replay(#[source] LedgerError),
 }
 
 impl Delivery {
@@ -144,7 +168,9 @@ impl Delivery {
             Ok(obtained) => obtained,
             Err(error) => return self.refuse(claim_id, error, head).await,
         };
-        let Obtained { records, owned, batch_id, record_count, more, replayed } = obtained;
+        let Obtained { records, entry, record_count, more } = obtained;
+        let (batch_id, replayed) =
+            (entry.batch().map(|batch| batch.batch_id), matches!(entry, Entry::Released(_)));
         self.log.batch(batch_id, record_count);
         let vendor_waits =
             head.send(Ok(Head { batch_id, record_count, more, replayed, coding: self.coding, body })).is_ok();
@@ -153,12 +179,12 @@ impl Delivery {
         let delivered = match records {
             _ if !vendor_waits => Err(Halt::VendorGone(VendorGone)),
             None => send_empty(self.form(), outlet, &self.log).await,
-            Some((reader, profile)) => self.deliver(reader, profile, owned.as_ref(), outlet).await,
+            Some((reader, profile)) => self.deliver(reader, profile, &entry, outlet).await,
         };
         self.log.deliver_seconds(delivering.elapsed());
         match delivered {
             Ok(()) => self.log.outcome(Outcome::Delivered),
-            Err(halt) => self.give_up(owned.as_ref(), &halt).await,
+            Err(halt) => self.give_up(entry.owned(), &halt).await,
         }
     }
 
@@ -178,11 +204,9 @@ impl Delivery {
                     let reader = RecordReader::new(database.clone(), batch.source(), batch.profile, first);
                     Ok(Obtained {
                         records: Some((reader, batch.profile)),
-                        batch_id: Some(batch.batch_id),
                         record_count: batch.record_count,
-                        owned: Some(batch),
+                        entry: Entry::Open(batch),
                         more,
-                        replayed: false,
                     })
                 }
                 Claimed::Again { batch, more } => Ok(Obtained { more, ..self.open_again(batch).await? }),
@@ -211,12 +235,12 @@ impl Delivery {
 
     /// A released batch, rendered anew: the same violations in the same order.
     async fn open_again(&self, batch: Batch) -> Result<Obtained, DeliveryError> {
+        batches::ensure_complete(self.tenant.database(), &batch).await?;
         let reader = RecordReader::open(self.tenant.database().clone(), batch.source(), batch.profile).await;
         Ok(Obtained {
             records: Some((reader.map_err(DeliveryError::Read)?, batch.profile)),
-            batch_id: Some(batch.batch_id),
             record_count: batch.record_count,
-            replayed: true,
+            entry: Entry::Released(batch),
             ..Obtained::default()
         })
     }
@@ -241,38 +265,39 @@ impl Delivery {
         }
     }
 
-    /// Sends the records, releases the batch if one is ours, and only then sends the last frame.
+    /// Sends the records, releases the batch if one is ours (or notes that it is handed over again), and only then sends
+    /// the last frame.
     async fn deliver(
         &self,
         reader: RecordReader,
         profile: FieldProfile,
-        owned: Option<&Batch>,
+        entry: &Entry,
         mut outlet: Outlet,
     ) -> Result<(), Halt> {
         let (gone, stalled) = (outlet.gone(), outlet.stalled(self.tenant.config().delivery.delivery_timeout));
         let sending = async {
-            let last = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
-            if owned.is_some() {
+            let sent = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
+            if entry.owned().is_some() {
                 outlet.until_delivered(self.acknowledged).await?;
             }
-            Ok(last)
+            Ok(sent)
         };
         let sent = tokio::select! {
             sent = sending => sent,
-            halt = self.keep_lease(owned) => Err(halt),
+            halt = self.keep_lease(entry.owned()) => Err(halt),
             () = gone => Err(Halt::VendorGone(VendorGone)),
             () = stalled => Err(Halt::Stalled),
             () = self.stop.cancelled() => Err(Halt::Stopping),
         };
-        let released = match (sent, owned) {
-            (Ok(last), Some(batch)) => self.release(batch).await.map(|()| last),
-            (sent, _) => sent,
+        let entered = match sent {
+            Ok(sent) => self.enter(entry, &sent).await.map(|()| sent.last),
+            Err(halt) => Err(halt),
         };
-        match released {
+        match entered {
             Ok(last) => {
                 self.log.sent(last.len());
                 // Released: a vendor who is gone by now finds the batch in the ledger, and nobody else is sent it.
-                if outlet.finish(last).await.is_err() && owned.is_some() {
+                if outlet.finish(last).await.is_err() && entry.owned().is_some() {
                     self.log.outcome(Outcome::ReleasedUnread);
                 }
                 Ok(())
@@ -291,11 +316,19 @@ impl Delivery {
         Form { version: self.tenant.version(), coding: self.coding }
     }
 
-    async fn release(&self, batch: &Batch) -> Result<(), Halt> {
-        let releasing = Instant::now();
-        let released = self.tenant.ledger().release(batch).await;
-        self.log.release_seconds(releasing.elapsed());
-        released.map_err(Halt::Release)
+    /// Writes to the ledger that everything but the last frame has been sent.
+    async fn enter(&self, entry: &Entry, sent: &Sent) -> Result<(), Halt> {
+        let ledger = self.tenant.ledger();
+        match entry {
+            Entry::None => Ok(()),
+            Entry::Released(batch) => ledger.note_replay(batch, &sent.persons).await.map_err(Halt::Replay),
+            Entry::Open(batch) => {
+                let releasing = Instant::now();
+                let released = ledger.release(batch, &sent.persons).await;
+                self.log.release_seconds(releasing.elapsed());
+                released.map_err(Halt::Release)
+            }
+        }
     }
 
     /// Renews the lease as long as it is polled; completes only when the batch is lost.

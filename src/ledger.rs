@@ -42,6 +42,9 @@ pub enum LedgerError {
     /// Somebody else voided the batch when its lease was over: its rows aren't ours any more.
     #[error("the batch isn't open any more")]
     NotOpen,
+    /// The institution took the batch back.
+    #[error("the batch was requeued")]
+    NotReleased,
     #[error("could not {attempt}")]
     Database { attempt: &'static str, source: DatabaseError },
 }
@@ -83,12 +86,23 @@ impl Ledger {
     /// Swaps open → released. Ok only where the batch is known to be released, durably.
     ///
     /// A lost answer is resolved on a new connection by asking again: the swap finds `released` if the lost one worked.
-    pub async fn release(&self, batch: &Batch) -> Result<(), LedgerError> {
+    /// `persons` are the UserIDs of those whom the answer names.
+    pub async fn release(&self, batch: &Batch, persons: &[i32]) -> Result<(), LedgerError> {
         let deadline = Instant::now() + self.lease;
-        let parameters: Parameters<'_> = &[&batch.claim_id];
+        let parameters: Parameters<'_> = &[&batch.claim_id, &persons];
         let rows = insist(deadline, || self.database.query(&sql::RELEASE, parameters)).await;
         let rows = rows.map_err(|source| LedgerError::Database { attempt: "release the batch", source })?;
         if rows.is_empty() { Err(LedgerError::NotOpen) } else { Ok(()) }
+    }
+
+    /// Notes that a released batch is handed over again, naming `persons`.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotReleased`] where it was requeued meanwhile.
+    pub async fn note_replay(&self, batch: &Batch, persons: &[i32]) -> Result<(), LedgerError> {
+        let rows = self.database.query(&sql::REPLAY, &[&batch.claim_id, &persons]).await;
+        let rows = rows.map_err(|source| LedgerError::Database { attempt: "note the replay", source })?;
+        if rows.is_empty() { Err(LedgerError::NotReleased) } else { Ok(()) }
     }
 
     /// Swaps open → void and unmarks the batch's rows. A batch that is released, or void already, stays as it is; a claim

@@ -37,6 +37,7 @@ pub enum Problem {
     Unauthorized,
     UnknownBatch,
     BatchOpen,
+    BatchIncomplete,
     WrongCount,
     KeyInUse,
     KeyReused,
@@ -127,6 +128,12 @@ impl Problem {
                 "Ask the institution to grant the token user-create violation_collection.",
             ),
             Self::UnknownBatch => refusal(404, 9009, NOT_FOUND, "Your token has no batch with this number."),
+            Self::BatchIncomplete => refusal(
+                404,
+                9009,
+                NOT_FOUND,
+                "The institution deleted violations of this batch since; ask it what became of them.",
+            ),
             Self::BatchOpen => Description {
                 retryable: true,
                 retry_after: Some(RETRY_SOON),
@@ -282,6 +289,7 @@ impl From<&BatchError> for Problem {
         match error {
             BatchError::Unknown => Self::UnknownBatch,
             BatchError::Open => Self::BatchOpen,
+            BatchError::Incomplete => Self::BatchIncomplete,
             BatchError::WrongCount => Self::WrongCount,
             BatchError::Database(fault) => Self::from(fault),
         }

@@ -117,11 +117,13 @@ fn require_reason(reason: &str) -> Result<(), CommandError> {
 struct Listed {
     batch_id: i64,
     vendor: Option<String>,
+    field_profile: String,
     state: String,
     records: i32,
     claimed_at: Timestamp,
     released_at: Option<Timestamp>,
     acknowledged_at: Option<Timestamp>,
+    replayed_at: Option<Timestamp>,
     voided_at: Option<Timestamp>,
     void_reason: Option<String>,
     requeued_at: Option<Timestamp>,
@@ -137,11 +139,13 @@ impl From<&Row> for Listed {
         Self {
             batch_id: row.get("batch_id"),
             vendor: row.get("vendor"),
+            field_profile: row.get("field_profile"),
             state: row.get("state"),
             records: row.get("record_count"),
             claimed_at: row.get("claimed_at"),
             released_at: row.get("released_at"),
             acknowledged_at: row.get("acknowledged_at"),
+            replayed_at: row.get("replayed_at"),
             voided_at: row.get("voided_at"),
             void_reason: row.get("void_reason"),
             requeued_at: row.get("requeued_at"),
@@ -184,13 +188,14 @@ async fn list(args: &ListArgs, config: &Path) -> CommandResult {
         print_json(&batches);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = table(["batch", "vendor", "state", "records", "claimed", "released", "remark"]);
+    let mut table = table(["batch", "vendor", "fields", "state", "records", "claimed", "released", "remark"]);
     let time =
         |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.strftime("%F %T").to_string());
     for batch in &batches {
         table.add_row([
             batch.batch_id.to_string(),
             batch.vendor.clone().unwrap_or_else(|| "-".to_owned()),
+            batch.field_profile.clone(),
             batch.state.clone(),
             batch.records.to_string(),
             time(Some(batch.claimed_at)),
@@ -259,7 +264,9 @@ async fn void(args: &VoidArgs, config: &Path) -> CommandResult {
     let ledger = Ledger::new(database.clone(), "turnpike batch void".to_owned(), tenant.delivery.lease);
     let voided = ledger.void(shown.claim_id, &args.reason).await.map_err(|error| match error {
         LedgerError::Database { attempt, source } => failed(&tenant, attempt)(source),
-        LedgerError::NotOpen => CommandError::Refused("the batch isn't open".to_owned()),
+        LedgerError::NotOpen | LedgerError::NotReleased => {
+            CommandError::Refused("the batch isn't open".to_owned())
+        }
     })?;
     if !voided {
         let hint = "only an open batch can be voided; a released one can be requeued";

@@ -32,12 +32,14 @@ statements! {
     PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
     BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];
     BATCH_FIND = "batch_find" [BYTEA, INT8];
+    BATCH_MISSING = "batch_missing" [UUID];
     BATCH_SEARCH = "batch_search" [TEXT, INT4, TEXT, INT8];
     BATCH_SHOW = "batch_show" [INT8];
     BATCH_REQUEUE = "batch_requeue" [INT8, TEXT, TEXT];
     BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
     RENEW = "renew" [UUID, FLOAT8];
-    RELEASE = "release" [UUID];
+    RELEASE = "release" [UUID, INT4_ARRAY];
+    REPLAY = "replay" [UUID, INT4_ARRAY];
     VOID = "void" [UUID, TEXT, TEXT];
     VOID_UNMARK = "void_unmark" [UUID];
     EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];

@@ -24,15 +24,22 @@ pub struct Form<'a> {
     pub coding: Coding,
 }
 
-/// Encodes chunk after chunk while the next one is being read, and gives back the frame that would make the document
-/// whole. Safe to drop.
+/// All but its last frame has been sent.
+pub struct Sent {
+    /// What would make the document whole.
+    pub last: Bytes,
+    /// UserIDs of everybody whom it names.
+    pub persons: Vec<i32>,
+}
+
+/// Encodes chunk after chunk while the next one is being read, and gives back what is left to do. Safe to drop.
 pub async fn send_records(
     reader: RecordReader,
     profile: FieldProfile,
     form: Form<'_>,
     outlet: &mut Outlet,
     log: &AccessLog,
-) -> Result<Bytes, Halt> {
+) -> Result<Sent, Halt> {
     let mut encoder = RecordEncoder::new(profile);
     let mut compressor = Compressor::new(form.coding)?;
     let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
@@ -61,7 +68,7 @@ pub async fn send_records(
     outlet.send(last_byte).await?;
     let mut last = Vec::new();
     encoder.write_closing(&mut last, form.version);
-    Ok(compressor.finish(last)?)
+    Ok(Sent { last: compressor.finish(last)?, persons: encoder.persons() })
 }
 
 /// The whole document of an answer without records.

@@ -3,7 +3,7 @@
 //! Output: one record after the other, each with the keys in the record model's order. What many records share (a
 //! vehicle with its drivers, a look-up row) is encoded once and copied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use rand::Rng;
@@ -39,6 +39,7 @@ pub struct RecordEncoder {
     look_ups: Option<LookUps>,
     /// Vehicles of earlier chunks that later ones may name.
     kept_vehicles: LookUp,
+    persons: BTreeSet<i32>,
     /// The keys' bytes, prepared when a statement's first row is seen.
     violation: Option<ViolationShape>,
     vehicle: Option<VehicleShape>,
@@ -130,6 +131,7 @@ impl RecordEncoder {
             written: 0,
             look_ups: None,
             kept_vehicles: LookUp::default(),
+            persons: BTreeSet::new(),
             violation: None,
             vehicle: None,
             person: None,
@@ -152,6 +154,11 @@ impl RecordEncoder {
         out.extend_from_slice(br#""}}"#);
     }
 
+    /// UserIDs of everybody whom the chunks so far name, as a ticket's person or as a driver, in rising order.
+    pub fn persons(&self) -> Vec<i32> {
+        self.persons.iter().copied().collect()
+    }
+
     /// Takes a chunk in: finds what belongs to what, and encodes what its records share.
     pub fn relate(&mut self, mut chunk: Chunk) -> Result<Related, EncodeError> {
         if let Some(rows) = chunk.look_ups.take() {
@@ -167,6 +174,12 @@ impl RecordEncoder {
                     None => drop(persons.insert(row.get(person.id), index)),
                 }
             }
+            if !self.profile.names_every_driver() {
+                // Primary drivers come first: where the profile names but one, it is that one.
+                drivers.values_mut().for_each(|range| range.end = range.start + 1);
+            }
+            let named = drivers.values().cloned().flatten().map(|index| chunk.people[index].get(person.id));
+            self.persons.extend(named.chain(persons.keys().copied()));
         }
         let details = self.detail.as_ref().map_or_else(Groups::new, |d| group(&chunk.details, d.violation));
         let attachments =
@@ -310,14 +323,8 @@ impl RecordEncoder {
         vehicle.shape.write_open(out, row, vehicle.shape.len())?;
         out.extend_from_slice(b",\"drivers\":[");
         if let Some(person) = &self.person {
-            // Primary drivers come first: where the profile names but one, it is that one.
-            let mut drivers = related.drivers.get(&row.get(vehicle.id)).cloned();
-            if let (false, Some(range)) = (self.profile.names_every_driver(), &mut drivers) {
-                range.end = range.start + 1;
-            }
-            write_list(out, &related.chunk.people, drivers.as_ref(), |out, row| {
-                person.shape.write(out, row)
-            })?;
+            let drivers = related.drivers.get(&row.get(vehicle.id));
+            write_list(out, &related.chunk.people, drivers, |out, row| person.shape.write(out, row))?;
         }
         out.extend_from_slice(b"],\"make\":");
         look_ups.makes.write(out, row.get(vehicle.make));

@@ -23,6 +23,8 @@ required_column (relation, name) AS (
            ('collection_batches', 'voided_at'),
            ('collection_batches', 'void_reason'),
            ('collection_batches', 'requeued_at'),
+           ('collection_batches', 'person_ids'),
+           ('collection_batches', 'replayed_at'),
            ('api_tokens', 'expires_at'),
            ('api_tokens', 'revoked_at'),
            ('api_tokens', 'revoked_by')

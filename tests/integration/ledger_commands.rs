@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestGateway, turnpike};
+use crate::support::{SlowVendor, TestGateway, turnpike, wait_until};
 
 #[tokio::test]
 async fn the_ledger_tells_who_received_which_ticket_and_which_person() {
@@ -35,6 +35,82 @@ async fn the_ledger_tells_who_received_which_ticket_and_which_person() {
     let shown = turnpike(&config, &format!("batch show --tenant A --batch-id {batch} --json")).await.json();
     assert_eq!(shown[1], json!({ "position": 2, "ViolationID": 2, "Ticket": "T-2" }));
     assert_eq!(turnpike(&config, "batch show --tenant A --batch-id 99").await.code, Some(1));
+}
+
+/// Numbers of the batches that named a person, as `turnpike batch list --person` has them.
+async fn disclosures(gateway: &TestGateway, person: i32) -> Vec<i64> {
+    let command = format!("batch list --tenant A --json --person {person}");
+    let listed = turnpike(&gateway.config_file(), &command).await.json();
+    listed.as_array().unwrap().iter().map(|batch| batch["batch_id"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_disclosure_is_what_was_sent_and_not_what_the_links_say_today() {
+    let gateway = TestGateway::with_tenants(["A"]).overdue("A", 2).start().await;
+    let (vendor, database) = (gateway.vendor("A"), gateway.database("A"));
+    database
+        .execute(
+            "INSERT INTO users (\"UserID\") VALUES (7), (8), (9);
+             INSERT INTO vehicles (\"VehicleID\", \"Plate\") VALUES (1, 'P');
+             INSERT INTO vehicle_drivers (\"VehicleID\", \"UserID\") VALUES (1, 8);
+             UPDATE violations SET userid = 7, \"VehicleID\" = 1 WHERE \"Ticket\" = 'T-1'",
+        )
+        .await;
+    assert_eq!(vendor.claim().await.tickets(), ["T-1", "T-2"]);
+
+    database.execute("UPDATE violations SET userid = NULL; DELETE FROM vehicle_drivers").await;
+    let unlinked = [disclosures(&gateway, 7).await, disclosures(&gateway, 8).await];
+    database.execute("INSERT INTO vehicle_drivers (\"VehicleID\", \"UserID\") VALUES (1, 9)").await;
+    let only_linked = disclosures(&gateway, 9).await;
+    vendor.get("collection_batches/1").await.records();
+
+    assert_eq!(unlinked, [[1], [1]], "they were named");
+    assert_eq!(only_linked, [0; 0], "nobody was told of them");
+    for person in 7..=9 {
+        assert_eq!(
+            disclosures(&gateway, person).await,
+            [1],
+            "the replay named 9, and the first answer the others"
+        );
+    }
+    let listed = turnpike(&gateway.config_file(), "batch list --tenant A --json").await.json();
+    assert_eq!(listed[0]["field_profile"], json!("full"));
+    assert!(listed[0]["replayed_at"].is_string(), "{listed}");
+}
+
+#[tokio::test]
+async fn a_minimal_answer_discloses_the_primary_driver_alone() {
+    let gateway = TestGateway::with_tenants(["A"]).overdue("A", 1).start().await;
+    let database = gateway.database("A");
+    database
+        .execute(
+            "INSERT INTO users (\"UserID\") VALUES (7), (8);
+             INSERT INTO vehicles (\"VehicleID\", \"Plate\") VALUES (1, 'P');
+             INSERT INTO vehicle_drivers (\"VehicleID\", \"UserID\", primary_driver) VALUES (1, 7, false), (1, 8, true);
+             UPDATE violations SET \"VehicleID\" = 1;
+             UPDATE api_tokens SET field_profile = 'minimal'",
+        )
+        .await;
+
+    let answer = gateway.vendor("A").claim().await;
+
+    assert_eq!(answer.records()[0]["vehicle"]["drivers"].as_array().unwrap().len(), 1, "{}", answer.text);
+    assert_eq!([disclosures(&gateway, 7).await, disclosures(&gateway, 8).await], [vec![], vec![1]]);
+}
+
+#[tokio::test]
+async fn a_batch_that_broke_off_may_have_disclosed_whoever_its_violations_name() {
+    let gateway = TestGateway::with_tenants(["A"]).start().await;
+    let database = gateway.database("A");
+    database.add_overdue_large(20).await;
+    database.execute("INSERT INTO users (\"UserID\") VALUES (7); UPDATE violations SET userid = 7").await;
+
+    let mut vendor = SlowVendor::call(&gateway, "A").await;
+    vendor.read(1).await;
+    drop(vendor);
+    wait_until("the batch is void", async || database.batch_states().await == ["void"]).await;
+
+    assert_eq!(disclosures(&gateway, 7).await, [1]);
 }
 
 #[tokio::test]
