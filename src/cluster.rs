@@ -19,7 +19,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep};
 
 pub use self::error::ClusterError;
-use self::plan::Plan;
+use self::plan::{Origin, Plan, Primary};
 use self::process::{BoundProcess, Ending};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -62,8 +62,19 @@ pub struct ClusterTls {
 impl Cluster {
     /// Makes the cluster and starts it; returns when a connection to it has succeeded. Safe to drop.
     pub async fn start(options: ClusterOptions) -> Result<Cluster, ClusterError> {
+        Self::start_from(Origin::Initdb, options).await
+    }
+
+    /// The same as a streaming standby of this one, which has its roles and passwords; whether it is synchronous is the
+    /// primary's `synchronous_standby_names`.
+    pub async fn start_standby(&self, options: ClusterOptions) -> Result<Cluster, ClusterError> {
+        let primary = Primary { port: self.port, password: self.plan.password.clone() };
+        Self::start_from(Origin::Copy(primary), options).await
+    }
+
+    async fn start_from(origin: Origin, options: ClusterOptions) -> Result<Cluster, ClusterError> {
         wait_for_predecessor(&options.directory).await?;
-        let prepared = tokio::task::spawn_blocking(move || Plan::prepare(options)).await;
+        let prepared = tokio::task::spawn_blocking(move || Plan::prepare(origin, options)).await;
         let plan = prepared.expect("preparing the files does not panic")?;
         for _ in 1..PORT_ATTEMPTS {
             match plan.run(find_free_port()?).await {
@@ -103,6 +114,11 @@ impl Cluster {
     /// Stops the server (fast shutdown) and waits for that; the files stay.
     pub async fn stop(mut self) {
         self.server.end(FAST).await;
+    }
+
+    /// Crashes the server (immediate shutdown); it doesn't come back.
+    pub async fn crash(mut self) {
+        self.server.end(IMMEDIATE).await;
     }
 
     /// Crashes the server (immediate shutdown) and starts it again on the same port and data.

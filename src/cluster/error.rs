@@ -34,8 +34,8 @@ pub enum ClusterError {
     Files { directory: PathBuf, source: io::Error },
     #[error("could not run setpriv (package util-linux) to start PostgreSQL")]
     Spawn(#[source] io::Error),
-    #[error("initdb failed ({status}):\n{output}")]
-    Initdb { status: ExitStatus, output: String },
+    #[error("{program} failed ({status}):\n{output}")]
+    Unprepared { program: &'static str, status: ExitStatus, output: String },
     #[error("could not find a free port on 127.0.0.1")]
     NoFreePort(#[source] io::Error),
     #[error("the PostgreSQL server ended while it started ({status}); its log ends in:\n{log_tail}")]

@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -30,9 +30,21 @@ pub(super) struct Plan {
     pub(super) log: PathBuf,
 }
 
+/// Where a cluster's first data come from.
+pub(super) enum Origin {
+    Initdb,
+    /// Of a running cluster, which it then follows.
+    Copy(Primary),
+}
+
+pub(super) struct Primary {
+    pub(super) port: u16,
+    pub(super) password: String,
+}
+
 impl Plan {
-    /// Empties and creates the directory and runs initdb in it. Blocks for about a second.
-    pub(super) fn prepare(options: ClusterOptions) -> Result<Plan, ClusterError> {
+    /// Empties and creates the directory and fills it. Blocks for about a second.
+    pub(super) fn prepare(origin: Origin, options: ClusterOptions) -> Result<Plan, ClusterError> {
         let mut installation = Installation::find()?;
         let directory = std::path::absolute(&options.directory)
             .map_err(|source| ClusterError::Files { directory: options.directory.clone(), source })?;
@@ -41,17 +53,25 @@ impl Plan {
         if !is_ours_or_empty(&directory).map_err(failed)? {
             return Err(ClusterError::NotOurs(directory));
         }
-        let password: String = rand::rng().sample_iter(Alphanumeric).take(32).map(char::from).collect();
-        let password_file = directory.join("password");
-        create_directory(&directory)
-            .and_then(|()| installation.hand_over(&directory))
-            .and_then(|()| write_private(&password_file, password.as_bytes()))
-            .and_then(|()| installation.hand_over(&password_file))
-            .map_err(failed)?;
+        create_directory(&directory).and_then(|()| installation.hand_over(&directory)).map_err(failed)?;
         installation.make_reachable(&directory)?;
-
-        initdb(&installation, &directory, options.durable)?;
-        fs::remove_file(&password_file).map_err(failed)?;
+        let password = match origin {
+            Origin::Initdb => {
+                let password: String =
+                    rand::rng().sample_iter(Alphanumeric).take(32).map(char::from).collect();
+                let password_file = directory.join("password");
+                write_private(&password_file, password.as_bytes())
+                    .and_then(|()| installation.hand_over(&password_file))
+                    .map_err(failed)?;
+                initdb(&installation, &directory, options.durable)?;
+                fs::remove_file(&password_file).map_err(failed)?;
+                password
+            }
+            Origin::Copy(primary) => {
+                copy(&installation, &directory, &primary)?;
+                primary.password
+            }
+        };
         let mut settings = base_settings(options.durable);
         if let Some(tls) = &options.tls {
             settings.extend(install_tls(&installation, &directory, tls).map_err(failed)?);
@@ -158,8 +178,22 @@ fn initdb(installation: &Installation, directory: &Path, durable: bool) -> Resul
     if output.status.success() {
         return Ok(());
     }
-    let output_text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(ClusterError::Initdb { status: output.status, output: output_text })
+    Err(unprepared("initdb", &output))
+}
+
+/// A copy of the running primary that follows it from there on.
+fn copy(installation: &Installation, directory: &Path, primary: &Primary) -> Result<(), ClusterError> {
+    let mut command = installation.command("pg_basebackup", Signal::SIGTERM);
+    command.arg("--pgdata").arg(directory.join("data")).args(["--host", "127.0.0.1"]);
+    command.args(["--port", &primary.port.to_string(), "--username", SUPERUSER, "--no-password"]);
+    command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
+    let output = command.env("PGPASSWORD", &primary.password).output().map_err(ClusterError::Spawn)?;
+    if output.status.success() { Ok(()) } else { Err(unprepared("pg_basebackup", &output)) }
+}
+
+fn unprepared(program: &'static str, output: &Output) -> ClusterError {
+    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    ClusterError::Unprepared { program, status: output.status, output: text }
 }
 
 fn base_settings(durable: bool) -> Vec<(String, String)> {

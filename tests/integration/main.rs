@@ -22,6 +22,7 @@ mod preflight;
 mod preview;
 mod process;
 mod refusals;
+mod replication;
 mod support;
 mod tokens;
 mod wire;

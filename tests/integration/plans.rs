@@ -5,6 +5,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::support::TestDatabase;
+use crate::support::database::cluster;
 use crate::support::gateway::TOKEN;
 
 /// Shared by the tests of this file, which roll back whatever they do, one at a time (as the claims' lock has it).
@@ -25,7 +26,7 @@ const LARGE: [&str; 7] = [
 /// A back-office session on the long history.
 async fn session() -> Client {
     let history = HISTORY.get_or_init(|| async {
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::create(cluster().await).await;
         database.add_token(TOKEN, "full").await;
         database.execute(include_str!("long_history.sql")).await;
         database

@@ -15,25 +15,30 @@ pub const OWNER_ROLE: &str = "turnpike_owner";
 pub const PASSWORD: &str = "canary-password";
 const TEMPLATE: &str = "turnpike_template";
 
-static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static CLUSTER: OnceCell<&Cluster> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(1);
 
-/// The run's cluster. Its server ends with this process.
+/// The run's cluster. Its server ends with this process, as all do.
 pub async fn cluster() -> &'static Cluster {
-    CLUSTER
-        .get_or_init(|| async {
-            let cluster = Cluster::start(ClusterOptions {
-                directory: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster"),
-                durable: false,
-                settings: vec![("max_connections".into(), "400".into())],
-                tls: None,
-            })
-            .await
-            .expect("a cluster for the tests");
-            prepare(&cluster).await;
-            cluster
-        })
-        .await
+    CLUSTER.get_or_init(|| create_cluster("cluster", "400")).await
+}
+
+/// A cluster for one test alone, of this name: where the whole server is set otherwise.
+pub async fn own_cluster(name: &str) -> &'static Cluster {
+    create_cluster(&format!("cluster-{name}"), "50").await
+}
+
+async fn create_cluster(directory: &str, max_connections: &str) -> &'static Cluster {
+    let cluster = Cluster::start(ClusterOptions {
+        directory: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(directory),
+        durable: false,
+        settings: vec![("max_connections".into(), max_connections.into())],
+        tls: None,
+    })
+    .await
+    .expect("a cluster for the tests");
+    prepare(&cluster).await;
+    Box::leak(Box::new(cluster))
 }
 
 async fn prepare(cluster: &Cluster) {
@@ -64,40 +69,45 @@ async fn connect(cluster: &Cluster, database: &str) -> Client {
 /// A tenant's database, as its back office sees it: a superuser's session, and fixtures.
 pub struct TestDatabase {
     pub name: String,
+    cluster: &'static Cluster,
     client: Client,
 }
 
 impl TestDatabase {
     /// A migrated, empty database.
-    pub async fn create() -> Self {
-        let database = Self::create_from(TEMPLATE).await;
+    pub async fn create(cluster: &'static Cluster) -> Self {
+        let database = Self::create_from(cluster, TEMPLATE).await;
         database.execute("INSERT INTO ticket_categories (\"TicketTypeID\") VALUES (1), (2)").await;
         database
     }
 
     /// A database without any schema, as `CREATE DATABASE` leaves it.
-    pub async fn create_bare() -> Self {
-        Self::create_from("template0").await
+    pub async fn create_bare(cluster: &'static Cluster) -> Self {
+        Self::create_from(cluster, "template0").await
     }
 
-    async fn create_from(template: &str) -> Self {
-        let cluster = cluster().await;
+    async fn create_from(cluster: &'static Cluster, template: &str) -> Self {
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let admin = connect(cluster, "postgres").await;
         admin
             .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE}"))
             .await
             .unwrap();
-        Self { client: connect(cluster, &name).await, name }
+        Self { client: connect(cluster, &name).await, cluster, name }
     }
 
     /// Another superuser's session on the same database.
     pub async fn session(&self) -> Client {
-        connect(cluster().await, &self.name).await
+        connect(self.cluster, &self.name).await
     }
 
-    pub async fn url(&self, role: &str) -> String {
-        cluster().await.url(role, PASSWORD, &self.name)
+    /// How a role connects to it; the server's port is another's where there is one.
+    pub fn url(&self, role: &str, port: Option<u16>) -> String {
+        let url = self.cluster.url(role, PASSWORD, &self.name);
+        match port {
+            Some(port) => url.replace(&format!(":{}/", self.cluster.port()), &format!(":{port}/")),
+            None => url,
+        }
     }
 
     pub async fn execute(&self, sql: &str) {

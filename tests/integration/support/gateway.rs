@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use turnpike::certificates::create_authority_and_server;
+use turnpike::cluster::Cluster;
 use turnpike::config::Config;
 use turnpike::handler::Gateway;
 use turnpike::listener::Listener;
@@ -37,6 +38,7 @@ pub fn authority() -> PathBuf {
 pub struct GatewayBuilder {
     tenants: BTreeMap<String, TenantPlan>,
     gateway: String,
+    cluster: Option<&'static Cluster>,
 }
 
 #[derive(Default)]
@@ -129,6 +131,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has the databases made in another cluster than the run's.
+    pub fn cluster(mut self, cluster: &'static Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// Adds lines to `[gateway]`.
     pub fn gateway_setting(mut self, toml: &str) -> Self {
         self.gateway += &format!("{toml}\n");
@@ -147,24 +155,25 @@ impl GatewayBuilder {
             CERTIFICATES.path().join("gateway.key"),
             self.gateway
         );
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => cluster().await,
+        };
         for (id, plan) in &self.tenants {
             let database = if plan.bare {
-                TestDatabase::create_bare().await
+                TestDatabase::create_bare(cluster).await
             } else {
-                let database = TestDatabase::create().await;
+                let database = TestDatabase::create(cluster).await;
                 database.add_token(TOKEN, "full").await;
                 database.add_overdue(plan.overdue).await;
                 database
             };
-            let mut url = database.url(plan.role.unwrap_or(GATEWAY_ROLE)).await;
-            if let Some(port) = plan.port {
-                url = url.replace(&format!(":{}/", cluster().await.port()), &format!(":{port}/"));
-            }
+            let url = database.url(plan.role.unwrap_or(GATEWAY_ROLE), plan.port);
             let version = plan.version.clone().unwrap_or_else(|| format!("version of {id}"));
             toml += &format!(
                 "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"{version}\"\ndatabase_url = \"{url}\"\n\
                  owner_database_url = \"{}\"\n{}\n",
-                database.url(OWNER_ROLE).await,
+                database.url(OWNER_ROLE, None),
                 plan.settings
             );
             databases.insert(id.clone(), database);
