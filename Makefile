@@ -32,7 +32,7 @@ bench: postgres ## what a delivery costs
 	cargo bench --locked
 
 chaos: postgres ## ten minutes of faults, killed gateways and crashing databases; the promise must hold
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --test chaos
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_HITS=$${CHAOS_HITS:-20} cargo test --locked --test chaos
 
 postgres:
 	@deploy/install-postgres.sh

@@ -102,12 +102,19 @@ fn find_binaries() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .find(|directory| has_server(directory))
+        .map(|directory| follow_links(&directory).unwrap_or(directory))
         .or_else(|| highest_version(Path::new("/usr/lib/postgresql")))
         .or_else(|| ask_pg_config().filter(|directory| has_server(directory)))
 }
 
 fn has_server(directory: &Path) -> bool {
     directory.is_absolute() && ["initdb", "postgres"].iter().all(|program| directory.join(program).is_file())
+}
+
+/// Where the server's programs really are: its other programs are beside them.
+fn follow_links(directory: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(directory.join("initdb")).ok()?.parent()?.to_owned();
+    has_server(&real).then_some(real)
 }
 
 fn highest_version(root: &Path) -> Option<PathBuf> {

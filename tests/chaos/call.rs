@@ -1,6 +1,7 @@
 //! One call on a connection of its own: HTTP/1.1 by hand, whose every byte is under the vendor's control, or HTTP/2.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -15,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::faults::Fault;
+use crate::process::GatewayProcess;
 
 /// What the vendor's kernel takes in at most while the vendor reads nothing (Linux doubles it).
 const SMALL_RECEIVE_BUFFER: u32 = 8 * 1024;
@@ -69,19 +71,27 @@ pub struct Received {
     pub silent: bool,
 }
 
-pub async fn call(gateway: SocketAddr, trust: &Trust, request: &Request<'_>, manner: &Manner) -> Received {
+pub async fn call(
+    gateway: &Arc<GatewayProcess>,
+    trust: &Trust,
+    request: &Request<'_>,
+    manner: &Manner,
+) -> Received {
     let mut rng = StdRng::seed_from_u64(manner.seed);
+    let Some(address) = gateway.address() else {
+        return Received { error: Some("it has ended".to_owned()), ..Received::default() };
+    };
     if manner.http2 {
-        return call_http2(gateway, &trust.authority, request, manner, &mut rng).await;
+        return call_http2(address, &trust.authority, request, manner, &mut rng).await;
     }
-    let stream = timeout(SILENCE, send(gateway, &trust.tls, request, rng.random())).await;
+    let stream = timeout(SILENCE, send(address, &trust.tls, request, rng.random())).await;
     let mut stream = match stream {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Received { error: Some(error.to_string()), ..Received::default() },
         Err(_elapsed) => return Received { silent: true, ..Received::default() },
     };
     let mut raw = Vec::new();
-    let mut received = read(&mut stream, &mut raw, manner, &mut rng).await;
+    let mut received = read(&mut stream, &mut raw, gateway, manner, &mut rng).await;
     if received.spoilt && manner.fault != Some(Fault::StopReading) && rng.random() {
         let _ = stream.get_ref().0.set_zero_linger(); // a reset, as of a program that crashes
     } else if received.spoilt {
@@ -187,6 +197,7 @@ async fn send(
 async fn read(
     stream: &mut TlsStream<TcpStream>,
     raw: &mut Vec<u8>,
+    gateway: &Arc<GatewayProcess>,
     manner: &Manner,
     rng: &mut StdRng,
 ) -> Received {
@@ -219,12 +230,16 @@ async fn read(
         let has_batch = answer.batch_id().is_some();
         match manner.fault {
             Some(Fault::CutAtFirstByte) => return Received { spoilt: true, ..received },
-            Some(Fault::CutInTheMiddle) if has_batch => {
-                let count = answer.number("batch-count").unwrap_or(0);
-                let size = usize::try_from(count).unwrap_or(0) * manner.record_bytes;
-                if !answer.ended && answer.body.len() as f64 > size as f64 * share {
-                    return Received { spoilt: true, ..received };
-                }
+            Some(Fault::CutInTheMiddle) if has_batch && is_in_the_middle(&answer, manner, share) => {
+                return Received { spoilt: true, ..received };
+            }
+            Some(Fault::KillInTheMiddle)
+                if has_batch && !received.spoilt && is_in_the_middle(&answer, manner, share) =>
+            {
+                received.spoilt = gateway.kill().await;
+            }
+            Some(Fault::KillRightAfter) if has_batch && answer.ended => {
+                received.spoilt = gateway.kill().await;
             }
             Some(Fault::CutBeforeLastFrame) if has_batch => {
                 if let Some(before) = answer.before_last_frame {
@@ -253,6 +268,13 @@ async fn read(
             return received;
         }
     }
+}
+
+/// Whether more than `share` of the records came, and not all.
+fn is_in_the_middle(answer: &Parsed, manner: &Manner, share: f64) -> bool {
+    let count = answer.number("batch-count").unwrap_or(0);
+    let size = usize::try_from(count).unwrap_or(0) * manner.record_bytes;
+    !answer.ended && answer.body.len() as f64 > size as f64 * share
 }
 
 /// An HTTP/1.1 answer, as far as it came.

@@ -53,19 +53,23 @@ pub enum Fault {
     Trickle,
     StopReading,
     HalfClose,
+    KillInTheMiddle,
+    KillRightAfter,
     Kill,
     Stop,
     Freeze,
     TerminateSessions,
     RestartPostgres,
+    Unconfirmed,
+    Promote,
     Pay,
     Spoil,
     Edit,
     At(Swap, Moment, Blow),
 }
 
-/// What a vendor can do to itself.
-pub const OF_VENDORS: [Fault; 8] = [
+/// What befalls a call at a moment that its vendor knows.
+pub const OF_VENDORS: [Fault; 10] = [
     Fault::CutAtFirstByte,
     Fault::CutInTheMiddle,
     Fault::CutBeforeLastFrame,
@@ -74,14 +78,18 @@ pub const OF_VENDORS: [Fault; 8] = [
     Fault::Trickle,
     Fault::StopReading,
     Fault::HalfClose,
+    Fault::KillInTheMiddle,
+    Fault::KillRightAfter,
 ];
 
-const OF_THE_HOUSE: [Fault; 8] = [
+const OF_THE_HOUSE: [Fault; 10] = [
     Fault::Kill,
     Fault::Stop,
     Fault::Freeze,
     Fault::TerminateSessions,
     Fault::RestartPostgres,
+    Fault::Unconfirmed,
+    Fault::Promote,
     Fault::Pay,
     Fault::Spoil,
     Fault::Edit,
@@ -113,11 +121,15 @@ impl fmt::Display for Fault {
             Self::Trickle => "vendor: trickles",
             Self::StopReading => "vendor: stops reading",
             Self::HalfClose => "vendor: half-closes",
+            Self::KillInTheMiddle => "gateway: killed in the middle of an answer",
+            Self::KillRightAfter => "gateway: killed after an answer's last byte",
             Self::Kill => "gateway: killed at any time",
             Self::Stop => "gateway: told to stop under load",
             Self::Freeze => "gateway: stopped past the lease at any time",
             Self::TerminateSessions => "postgres: sessions terminated",
             Self::RestartPostgres => "postgres: crash and restart",
+            Self::Unconfirmed => "postgres: commits given up by the standby",
+            Self::Promote => "postgres: synchronous standby promoted",
             Self::Pay => "back office: pays",
             Self::Spoil => "back office: spoils",
             Self::Edit => "back office: edits",
@@ -161,12 +173,14 @@ impl Hits {
         self.counts.lock().unwrap().get(&fault).copied().unwrap_or(0)
     }
 
-    pub fn missing(&self) -> Vec<Fault> {
-        all().into_iter().filter(|fault| self.of(*fault) == 0).collect()
+    /// The classes that hit less often than `least`.
+    pub fn missing(&self, least: u64) -> Vec<Fault> {
+        all().into_iter().filter(|fault| self.of(*fault) < least).collect()
     }
 }
 
-/// Every class once, shuffled, again and again; first of all those that never hit.
+/// Deals the rounds their faults: some of those that hit least often so far, and some of a deck that has every class once,
+/// so that whatever can meet does meet.
 pub struct Deck {
     hits: Hits,
     cards: Vec<Fault>,
@@ -177,19 +191,18 @@ impl Deck {
         Self { hits, cards: Vec::new() }
     }
 
-    pub fn draw(&mut self, count: usize, rng: &mut StdRng) -> Vec<Fault> {
-        let mut drawn: Vec<Fault> = Vec::new();
+    /// `rarest` of the classes that hit least, the rarest first, then others up to `count`.
+    pub fn draw(&mut self, rarest: usize, count: usize, rng: &mut StdRng) -> Vec<Fault> {
+        let mut drawn = all();
+        drawn.shuffle(rng);
+        drawn.sort_by_key(|fault| self.hits.of(*fault));
+        drawn.truncate(rarest);
         while drawn.len() < count {
             if self.cards.is_empty() {
-                let missing = self.hits.missing();
-                self.cards = if missing.is_empty() { all() } else { missing };
+                self.cards = all();
                 self.cards.shuffle(rng);
-                self.cards.retain(|card| !drawn.contains(card));
-                if self.cards.is_empty() {
-                    break;
-                }
             }
-            drawn.extend(self.cards.pop());
+            drawn.extend(self.cards.pop().filter(|card| !drawn.contains(card)));
         }
         drawn
     }

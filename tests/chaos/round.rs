@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -31,6 +30,8 @@ const PEACE_WITHIN: Duration = Duration::from_secs(25);
 /// The second tenant's violations begin here: none has a number of the first's.
 const OF_SECOND: i32 = 1_000_000;
 const TOKENS: usize = 2;
+/// A gateway that is killed at every call delivers nothing.
+const KILLS_BY_VENDORS: i32 = 6;
 
 /// What a round is made of, all drawn from its seed.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
     let mut supervised = JoinSet::new();
     let mut gateways = Vec::new();
     for index in 0..setting.gateways {
-        let wiretap = Wiretap::start(world.port, hits.clone(), history.clone()).await;
+        let wiretap = Wiretap::start(world, hits.clone(), history.clone()).await;
         let config = directory.join(format!("gateway-{index}.toml"));
         fs::write(&config, configuration(world, &setting, &databases, wiretap.port)).unwrap();
         let process = GatewayProcess::new(index, &config, history.clone());
@@ -131,6 +132,7 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
         hits: hits.clone(),
         stall: DELIVERY_TIMEOUT,
         record_bytes: setting.comment,
+        kills_left: Arc::new(KILLS_BY_VENDORS.into()),
         held: Arc::default(),
     };
     let end = Instant::now() + plan.length;
@@ -179,9 +181,9 @@ pub async fn run(world: &Arc<World>, plan: &Plan, hits: &Hits) -> Outcome {
     }
     ended.push(began.elapsed());
     let verdict = {
-        let _no_crash = world.cluster.read().await;
-        let urls =
-            ["A", "B"].into_iter().zip(databases.iter().map(|name| world.url(OWNER_ROLE, world.port, name)));
+        let _no_crash = world.primary.read().await;
+        let url = |name: &String| world.url(OWNER_ROLE, world.port(), name);
+        let urls = ["A", "B"].into_iter().zip(databases.iter().map(url));
         judge(&history.path, &urls.collect::<Vec<_>>()).await
     };
     for gateway in &gateways {
@@ -312,7 +314,8 @@ async fn inflict(
     rng: &mut StdRng,
 ) {
     let mut blows: Vec<Armed> = plan.faults.iter().filter_map(|fault| arm(*fault, rng)).collect();
-    blows.shuffle(rng);
+    // The rarest first: not all may find their occasion. They are taken from the end.
+    blows.reverse();
     let blows = Mutex::new(blows);
     let at_gateways = gateways.iter().map(|gateway| {
         let mut rng = StdRng::seed_from_u64(rng.random());
@@ -356,6 +359,8 @@ async fn inflict(
                     world.crash().await;
                     true
                 }
+                Fault::Unconfirmed => world.give_up_waits().await > 0,
+                Fault::Promote => world.promote().await,
                 _ => return,
             };
             let place = format!("gateway {}", process.index);

@@ -1,7 +1,7 @@
 //! Vendors: with keys, who ask again until they hold a whole document, and without, who take what comes.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Market {
     pub hits: Hits,
     pub stall: Duration,
     pub record_bytes: usize,
+    /// How often vendors may still have their gateway killed.
+    pub kills_left: Arc<AtomicI32>,
     /// Batches that a vendor holds whole, by tenant.
     pub held: Arc<Mutex<HashSet<(String, i64)>>>,
 }
@@ -140,7 +142,9 @@ impl Vendor {
 
     fn choose_fault(&mut self, end: Instant) -> Option<Fault> {
         let strikes = Instant::now() < end && self.rng.random_bool(0.5);
-        self.faults.choose(&mut self.rng).copied().filter(|_| strikes)
+        let fault = self.faults.choose(&mut self.rng).copied().filter(|_| strikes);
+        let kills = matches!(fault, Some(Fault::KillInTheMiddle | Fault::KillRightAfter));
+        fault.filter(|_| !kills || self.market.kills_left.fetch_sub(1, Ordering::SeqCst) > 0)
     }
 
     async fn rest_if_empty(&mut self, answer: &Answer) {
@@ -172,7 +176,7 @@ impl Vendor {
         }
         let manner = self.manner(None);
         let received = call(
-            self.choose_gateway().await?,
+            &self.choose_gateway().await?,
             &self.market.trust,
             &Request { path, key: None, body },
             &manner,
@@ -189,9 +193,9 @@ impl Vendor {
     }
 
     /// Any that serves; None where none does.
-    async fn choose_gateway(&mut self) -> Option<SocketAddr> {
-        let serving: Vec<SocketAddr> = self.market.gateways.iter().filter_map(|g| g.address()).collect();
-        let chosen = serving.choose(&mut self.rng).copied();
+    async fn choose_gateway(&mut self) -> Option<Arc<GatewayProcess>> {
+        let serving: Vec<_> = self.market.gateways.iter().filter(|g| g.address().is_some()).collect();
+        let chosen = serving.choose(&mut self.rng).map(|gateway| Arc::clone(gateway));
         if chosen.is_none() {
             sleep(Duration::from_millis(20)).await;
         }
@@ -209,7 +213,7 @@ impl Vendor {
         let gateway = self.choose_gateway().await;
         let called = gateway.is_some();
         let received = match gateway {
-            Some(address) => call(address, &self.market.trust, &request, &manner).await,
+            Some(gateway) => call(&gateway, &self.market.trust, &request, &manner).await,
             None => Default::default(),
         };
         if received.silent {

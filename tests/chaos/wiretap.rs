@@ -19,6 +19,7 @@ use turnpike::database::statements::{CLAIM, COMMIT, RELEASE};
 use crate::faults::{Blow, Fault, Hits, Moment, Swap};
 use crate::history::{Event, History};
 use crate::process::GatewayProcess;
+use crate::world::World;
 
 /// A claim's answer that takes longer waits for a lock, most likely.
 const CLAIMED_WITHIN: Duration = Duration::from_millis(700);
@@ -59,7 +60,7 @@ struct Shared {
 }
 
 impl Wiretap {
-    pub async fn start(server_port: u16, hits: Hits, history: History) -> Self {
+    pub async fn start(world: &Arc<World>, hits: Hits, history: History) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
@@ -71,7 +72,7 @@ impl Wiretap {
             hits,
             history,
         });
-        tokio::spawn(accept(listener, (Ipv4Addr::LOCALHOST, server_port).into(), Arc::clone(&shared)));
+        tokio::spawn(accept(listener, Arc::clone(world), Arc::clone(&shared)));
         Self { port, shared }
     }
 
@@ -115,12 +116,13 @@ impl Drop for Disarm<'_> {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, world: Arc<World>, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
+        let primary = SocketAddr::from((Ipv4Addr::LOCALHOST, world.port()));
         tokio::spawn(async move {
             shared.connections.fetch_add(1, Ordering::SeqCst);
-            carry(client, server, &shared).await;
+            carry(client, primary, &shared).await;
             shared.connections.fetch_sub(1, Ordering::SeqCst);
         });
     }
