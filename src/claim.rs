@@ -191,9 +191,12 @@ fn is_true(row: &Row, column: &str) -> bool {
 fn claim_failed(error: DatabaseError) -> ClaimError {
     match error {
         DatabaseError::Lost(_) | DatabaseError::Unexpected(_) => ClaimError::OutcomeUnknown(error),
-        DatabaseError::Refused(_) | DatabaseError::Unreachable(_) | DatabaseError::PoolExhausted => {
-            ClaimError::Database(error)
-        }
+        DatabaseError::Refused(_)
+        | DatabaseError::Unreachable(_)
+        | DatabaseError::PoolExhausted
+        | DatabaseError::BudgetExhausted
+        | DatabaseError::ServerFull(_)
+        | DatabaseError::CircuitOpen { .. } => ClaimError::Database(error),
     }
 }
 

@@ -34,8 +34,8 @@ pub use database_tls::DatabaseTls;
 pub use delivery::DeliveryConfig;
 pub use eligibility::EligibilityConfig;
 pub use fault::{ConfigError, Fault};
-pub use gateway::GatewayConfig;
-pub use pool::PoolConfig;
+pub use gateway::{BudgetConfig, GatewayConfig};
+pub use pool::{BreakerConfig, PoolConfig};
 pub use tenant::TenantConfig;
 pub use tenant_id::{InvalidTenantId, TenantId};
 

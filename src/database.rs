@@ -5,31 +5,36 @@
 //! A connection on which anything failed is never used again: after a time-out, a cancel or a failover (25006) it may
 //! be half-way through something.
 
+mod breaker;
+mod budget;
 mod connect;
 mod fault;
+mod sessions;
 pub mod statements;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
+use deadpool::managed::{self, PoolError, TimeoutType};
+use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
 use tokio::time::timeout;
 pub use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use self::connect::PoolConnector;
+pub use self::breaker::BreakerState;
+use self::breaker::{Admission, Breaker};
+pub use self::budget::Budget;
 pub use self::connect::{ConnectError, Connector};
 pub use self::fault::{DatabaseError, Fault};
+use self::sessions::{Pool, Sessions};
 pub use self::statements::Statement;
-use crate::config::{PoolConfig, TenantConfig};
+use crate::config::{BudgetConfig, PoolConfig, TenantConfig};
 
 /// How much longer than the server's own `statement_timeout` we wait for an answer before we take the server for gone.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
-/// Old connections go at an age that differs by up to this part, so that a pool's connections don't all go at once.
-const AGE_JITTER: f64 = 0.2;
+/// A standby that was the primary: every session leads to the wrong server.
+const READ_ONLY: &str = "25006";
 
 pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -37,66 +42,105 @@ pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
-    connector: Arc<Connector>,
     prepared_statements: bool,
     answer_timeout: Duration,
 }
 
+/// A pool's connections: open, lent out, and callers who wait for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStatus {
+    pub open: usize,
+    pub in_use: usize,
+    pub waiting: usize,
+    pub limit: usize,
+}
+
 impl Database {
-    /// Prepares the pool of one tenant.
+    /// Prepares the pool of one tenant, for a command that has the process to itself.
     ///
     /// # Errors
     /// Where the TLS settings towards PostgreSQL can't be used (an unreadable CA, for instance).
     pub fn open(tenant: &TenantConfig) -> Result<Self, ConnectError> {
+        Self::open_within(tenant, &Budget::new(BudgetConfig::default()))
+    }
+
+    /// Prepares the pool of one tenant among others, within what they may open together.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_within(tenant: &TenantConfig, budget: &Arc<Budget>) -> Result<Self, ConnectError> {
         let settings = tenant.pool.clone();
         let connector = Arc::new(Connector::for_gateway(tenant)?);
-        let postgres = connector.postgres().clone();
-        let manager = Manager::from_connect(
-            postgres,
-            PoolConnector(Arc::clone(&connector)),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let max_age = settings.max_connection_age;
-        let pool = Pool::builder(manager)
+        let share = budget.share(connector.server());
+        let breaker = Breaker::new(settings.breaker.clone());
+        let pool = managed::Pool::builder(Sessions::new(connector, settings.clone(), share, breaker))
             .max_size(settings.max_connections)
-            .runtime(Runtime::Tokio1)
+            .runtime(deadpool::Runtime::Tokio1)
             .wait_timeout(Some(settings.pool_timeout))
-            .create_timeout(Some(settings.connect_timeout))
-            .recycle_timeout(Some(settings.connect_timeout))
-            .pre_recycle(Hook::sync_fn(move |_, metrics| {
-                let age = metrics.created.elapsed();
-                if age > max_age.mul_f64(1.0 - AGE_JITTER * rand::random::<f64>()) {
-                    return Err(HookError::message("connection is old enough to go"));
-                }
-                Ok(())
-            }))
             .build()
             .expect("a runtime is given, which is all that the builder can miss");
+        pool.manager().share.register(pool.weak());
         Ok(Self {
             pool,
-            connector,
             prepared_statements: settings.prepared_statements,
             answer_timeout: settings.statement_timeout + ANSWER_GRACE,
         })
     }
 
-    /// A connection of the pool, waited for no longer than `pool_timeout` (or `connect_timeout` for a new one).
+    /// A connection of the pool, waited for no longer than `pool_timeout` (twice that and `connect_timeout` for a new
+    /// one).
+    ///
+    /// # Errors
+    /// At once, where the database couldn't be reached a moment ago.
     pub async fn connection(&self) -> Result<Connection, DatabaseError> {
-        let object = self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => DatabaseError::PoolExhausted,
-            PoolError::Timeout(_) => {
-                DatabaseError::Unreachable(Fault::text("connecting took longer than connect_timeout"))
+        let breaker = &self.pool.manager().breaker;
+        let probe = match breaker.admit() {
+            Admission::Pass => None,
+            Admission::Probe(probe) => {
+                // What was opened before the outage may be dead without knowing it.
+                self.close_all();
+                Some(probe)
             }
-            PoolError::Backend(error) => DatabaseError::Unreachable(Fault::from(&error)),
-            PoolError::PostCreateHook(error) => DatabaseError::Unreachable(Fault::text(error.to_string())),
+            Admission::Refused(error) => return Err(error),
+        };
+        let object = self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => DatabaseError::PoolExhausted,
+            PoolError::Backend(DatabaseError::Unreachable(fault)) => {
+                // Where that has opened it, the caller is told when to come back.
+                breaker.check().err().unwrap_or(DatabaseError::Unreachable(fault))
+            }
+            PoolError::Backend(error) => error,
             PoolError::Closed => DatabaseError::Unreachable(Fault::text("the tenant's pool is closed")),
-            PoolError::NoRuntimeSpecified => DatabaseError::Unreachable(Fault::text("no runtime")),
+            PoolError::Timeout(_) | PoolError::PostCreateHook(_) | PoolError::NoRuntimeSpecified => {
+                DatabaseError::Unreachable(Fault::text("the tenant's pool is broken"))
+            }
         })?;
+        drop(probe);
         Ok(Connection {
             object: Some(object),
             prepared_statements: self.prepared_statements,
             answer_timeout: self.answer_timeout,
         })
+    }
+
+    /// Whether the database is reached at present.
+    pub fn breaker(&self) -> BreakerState {
+        self.pool.manager().breaker.show()
+    }
+
+    pub fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            open: status.size,
+            in_use: status.size.saturating_sub(status.available),
+            waiting: status.waiting,
+            limit: status.max_size,
+        }
+    }
+
+    /// Closes every connection that isn't in use.
+    pub fn close_all(&self) {
+        self.pool.retain(|_, _| false);
     }
 
     /// One statement on a connection of its own, for what needs no transaction.
@@ -141,8 +185,10 @@ impl Database {
         statement: &Statement,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let (client, _driver) =
-            self.connector.open().await.map_err(|error| DatabaseError::Unreachable(Fault::from(&error)))?;
+        let sessions = self.pool.manager();
+        sessions.breaker.check()?;
+        let _permit = sessions.permit().await?;
+        let (client, _driver) = sessions.open(sessions.connector().open()).await?;
         let typed: Vec<(&(dyn ToSql + Sync), Type)> =
             parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
         match timeout(self.answer_timeout, client.query_typed(statement.sql, &typed)).await {
@@ -160,20 +206,24 @@ impl Database {
 /// A PostgreSQL session, borrowed from its tenant's pool. Dropped without [`Connection::finish`] it is closed, so that a
 /// future which is cancelled half-way never returns a session in an unknown state.
 pub struct Connection {
-    object: Option<Object>,
+    object: Option<managed::Object<Sessions>>,
     prepared_statements: bool,
     answer_timeout: Duration,
 }
 
 impl Connection {
-    fn object(&self) -> &Object {
+    fn object(&self) -> &managed::Object<Sessions> {
         self.object.as_ref().expect("taken only by finish and drop, which end the connection's use")
+    }
+
+    fn client(&self) -> &ClientWrapper {
+        &self.object().client
     }
 
     /// Sees to it that the statements are prepared, so that queries which follow go out in one flight.
     pub async fn prepare(&self, statements: &[&Statement]) -> Result<(), DatabaseError> {
         if self.prepared_statements {
-            let prepares = statements.iter().map(|s| self.object().prepare_typed_cached(s.sql, s.parameters));
+            let prepares = statements.iter().map(|s| self.client().prepare_typed_cached(s.sql, s.parameters));
             self.answered(try_join_all(prepares)).await?;
         }
         Ok(())
@@ -181,7 +231,7 @@ impl Connection {
 
     /// Has the server parse the statement and find its tables and columns, without running it.
     pub async fn describe(&self, statement: &Statement) -> Result<(), DatabaseError> {
-        self.answered(self.object().prepare_typed(statement.sql, statement.parameters)).await.map(drop)
+        self.answered(self.client().prepare_typed(statement.sql, statement.parameters)).await.map(drop)
     }
 
     /// Sends one statement. Several of these polled together (`join!`) travel in one flight and run in that order,
@@ -192,23 +242,26 @@ impl Connection {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
         if self.prepared_statements {
-            let prepared = self.object().prepare_typed_cached(statement.sql, statement.parameters).await;
+            let prepared = self.client().prepare_typed_cached(statement.sql, statement.parameters).await;
             let prepared = prepared.map_err(|error| DatabaseError::from(&error))?;
-            return self.answered(self.object().query(&prepared, parameters)).await;
+            return self.answered(self.client().query(&prepared, parameters)).await;
         }
         let typed: Vec<(&(dyn ToSql + Sync), Type)> =
             parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
-        self.answered(self.object().query_typed(statement.sql, &typed)).await
+        self.answered(self.client().query_typed(statement.sql, &typed)).await
     }
 
     /// Sends SQL without parameters by the simple protocol: transaction control, and multi-statement text.
     pub async fn execute(&self, sql: &str) -> Result<(), DatabaseError> {
-        self.answered(self.object().batch_execute(sql)).await
+        self.answered(self.client().batch_execute(sql)).await
     }
 
-    /// Gives the connection back to the pool after a success, closes it after an error.
+    /// Gives the connection back to the pool after a success; closes it after an error, and where another tenant waits for
+    /// what it takes of the budget.
     pub fn finish<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
-        if result.is_ok() {
+        let wanted =
+            managed::Object::pool(self.object()).is_some_and(|pool| pool.manager().share.others_wait());
+        if result.is_ok() && !wanted {
             drop(self.object.take());
         }
         result
@@ -219,16 +272,33 @@ impl Connection {
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
         match timeout(self.answer_timeout, answer).await {
-            Ok(answer) => answer.map_err(|error| DatabaseError::from(&error)),
-            Err(_elapsed) => Err(DatabaseError::Lost(Fault::text("the server did not answer in time"))),
+            Ok(answer) => answer.map_err(|error| self.told(DatabaseError::from(&error))),
+            Err(_elapsed) => {
+                let fault = Fault::text("the server did not answer in time");
+                if let Some(pool) = managed::Object::pool(self.object()) {
+                    pool.manager().breaker.failed(fault.clone(), false);
+                }
+                Err(DatabaseError::Lost(fault))
+            }
         }
+    }
+
+    /// After a failover the pool's other sessions are on the old primary, too.
+    fn told(&self, error: DatabaseError) -> DatabaseError {
+        let DatabaseError::Refused(fault) = &error else {
+            return error;
+        };
+        if let (Some(READ_ONLY), Some(pool)) = (fault.sqlstate(), managed::Object::pool(self.object())) {
+            pool.retain(|_, _| false);
+        }
+        error
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
-            drop(Object::take(object));
+            drop(managed::Object::take(object));
         }
     }
 }

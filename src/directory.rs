@@ -8,6 +8,7 @@ use tracing::error;
 
 use crate::access_log::chain;
 use crate::config::{Config, TenantConfig, TenantId};
+use crate::database::Budget;
 use crate::tenant::Tenant;
 
 /// Every configured tenant. One whose configuration is broken is known, but not served.
@@ -38,8 +39,9 @@ impl Directory {
             }
             tenants.insert(quarantined.tenant.clone(), Entry::Quarantined);
         }
+        let budget = Budget::new(config.gateway.budget.clone());
         for tenant in &config.tenants {
-            tenants.insert(tenant.id.clone(), open(tenant, gateway));
+            tenants.insert(tenant.id.clone(), open(tenant, gateway, &budget));
         }
         Self { tenants }
     }
@@ -62,8 +64,8 @@ impl Directory {
     }
 }
 
-fn open(config: &TenantConfig, gateway: &str) -> Entry {
-    match Tenant::open(config.clone(), 0, gateway) {
+fn open(config: &TenantConfig, gateway: &str, budget: &Arc<Budget>) -> Entry {
+    match Tenant::open(config.clone(), 0, gateway, budget) {
         Ok(tenant) => Entry::Live(tenant),
         Err(fault) => {
             error!(tenant = %config.id, fault = chain(&fault), "tenant quarantined");

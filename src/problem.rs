@@ -41,7 +41,7 @@ pub enum Problem {
     WrongCount,
     KeyInUse,
     KeyReused,
-    Unavailable,
+    Unavailable { retry_after: Duration },
     OutcomeUnknown,
     Internal,
 }
@@ -166,9 +166,9 @@ impl Problem {
                 "This Idempotency-Key was used for another request.",
                 "Use the key with the attributes that it was first sent with, or use a new key.",
             ),
-            Self::Unavailable => Description {
+            Self::Unavailable { retry_after } => Description {
                 retryable: true,
-                retry_after: Some(RETRY_SOON),
+                retry_after: Some(retry_after),
                 ..refusal(
                     503,
                     9104,
@@ -256,7 +256,7 @@ impl From<&DirectoryError> for Problem {
         match error {
             // The same answer as to a bad token: who may not call is not told which tenants there are.
             DirectoryError::UnknownTenant => Self::Unauthenticated,
-            DirectoryError::Quarantined => Self::Unavailable,
+            DirectoryError::Quarantined => Self::Unavailable { retry_after: RETRY_SOON },
         }
     }
 }
@@ -310,11 +310,14 @@ impl From<&DeliveryError> for Problem {
 impl From<&DatabaseError> for Problem {
     fn from(error: &DatabaseError) -> Self {
         match error {
-            DatabaseError::Unreachable(_) | DatabaseError::PoolExhausted | DatabaseError::Lost(_) => {
-                Self::Unavailable
-            }
+            DatabaseError::CircuitOpen { retry_in, .. } => Self::Unavailable { retry_after: *retry_in },
             DatabaseError::Refused(fault) if is_our_fault(fault.sqlstate()) => Self::Internal,
-            DatabaseError::Refused(_) => Self::Unavailable,
+            DatabaseError::Unreachable(_)
+            | DatabaseError::PoolExhausted
+            | DatabaseError::BudgetExhausted
+            | DatabaseError::ServerFull(_)
+            | DatabaseError::Lost(_)
+            | DatabaseError::Refused(_) => Self::Unavailable { retry_after: RETRY_SOON },
             DatabaseError::Unexpected(_) => Self::Internal,
         }
     }
@@ -332,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_passes_says_when_to_come_back() {
-        for problem in [Problem::Unavailable, Problem::OutcomeUnknown] {
+        for problem in [Problem::Unavailable { retry_after: RETRY_SOON }, Problem::OutcomeUnknown] {
             let description = problem.describe();
             assert!(description.retryable && description.retry_after.is_some(), "{problem:?}");
         }

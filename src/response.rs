@@ -183,7 +183,9 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer
     headers.insert(CONTENT_TYPE, if wants_problem(accept) { PROBLEM_JSON } else { JSON });
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     if let Some(wait) = retry_after {
-        headers.insert(RETRY_AFTER, wait.as_secs().into());
+        // Rounded up: who comes back at the second that it names isn't too early.
+        headers
+            .insert(RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0).to_string().parse().expect("a number"));
     }
     if let Some(allow) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));

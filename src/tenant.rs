@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{TenantConfig, TenantId};
-use crate::database::{ConnectError, Database};
+use crate::database::{Budget, ConnectError, Database};
 use crate::ledger::Ledger;
 
 /// One institution, as this process serves it. A changed configuration makes a new one with another generation.
@@ -16,8 +16,13 @@ pub struct Tenant {
 
 impl Tenant {
     /// Prepares the tenant; no connection is opened before its first call. `gateway` names this process in the ledger.
-    pub fn open(config: TenantConfig, generation: u64, gateway: &str) -> Result<Arc<Self>, ConnectError> {
-        let database = Database::open(&config)?;
+    pub fn open(
+        config: TenantConfig,
+        generation: u64,
+        gateway: &str,
+        budget: &Arc<Budget>,
+    ) -> Result<Arc<Self>, ConnectError> {
+        let database = Database::open_within(&config, budget)?;
         let ledger = Ledger::new(database.clone(), gateway.to_owned(), config.delivery.lease);
         Ok(Arc::new(Self { config, generation, database, ledger }))
     }

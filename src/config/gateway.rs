@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     pub drain_timeout: Duration,
     /// Open vendor connections at most.
     pub max_peers: usize,
+    /// What all tenants together may open of database connections.
+    pub budget: BudgetConfig,
     /// Whether a body's last frame waits until the peer's kernel has acknowledged the bytes before it.
     pub await_acknowledgement: bool,
     /// How long a good verdict on a token is remembered.
@@ -40,6 +42,39 @@ pub struct GatewayConfig {
     pub auth_cache_capacity: u64,
     /// Bad verdicts remembered at most; apart, so that a flood of bad tokens can't push out the good ones.
     pub auth_refusal_capacity: u64,
+}
+
+/// Bounds on database connections across tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetConfig {
+    /// Of this process at most.
+    pub max_database_connections: usize,
+    /// With one database server at most.
+    pub max_connections_per_server: usize,
+    /// So many a second are opened with one server at most.
+    pub connection_opening_rate: u32,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> BudgetConfig {
+        BudgetConfig {
+            max_database_connections: 1_000,
+            max_connections_per_server: 90, // PostgreSQL's own default is 100, some of them kept for superusers
+            connection_opening_rate: 100,
+        }
+    }
+}
+
+impl BudgetConfig {
+    #[rustfmt::skip] // One key a line: it is a table.
+    fn read(section: &mut Section) -> BudgetConfig {
+        let base = BudgetConfig::default();
+        BudgetConfig {
+            max_database_connections: section.find("max_database_connections", integer(1..=100_000)).unwrap_or(base.max_database_connections),
+            max_connections_per_server: section.find("max_connections_per_server", integer(1..=100_000)).unwrap_or(base.max_connections_per_server),
+            connection_opening_rate: section.find("connection_opening_rate", integer(1..=100_000)).unwrap_or(base.connection_opening_rate),
+        }
+    }
 }
 
 impl GatewayConfig {
@@ -61,6 +96,7 @@ impl GatewayConfig {
         let keep_alive_timeout = section.find("keep_alive_timeout", duration(HOUR)).unwrap_or(75 * SECOND);
         let drain_timeout = section.find("drain_timeout", duration(HOUR)).unwrap_or(30 * SECOND);
         let max_peers = section.find("max_peers", integer(1..=1_000_000)).unwrap_or(10_000);
+        let budget = BudgetConfig::read(section);
         let await_acknowledgement = section.find("await_acknowledgement", boolean).unwrap_or(true);
         let auth_cache_ttl = section.find("auth_cache_ttl", duration(HOUR)).unwrap_or(30 * SECOND);
         let auth_refusal_ttl = section.find("auth_refusal_ttl", duration(HOUR)).unwrap_or(5 * SECOND);
@@ -76,6 +112,7 @@ impl GatewayConfig {
             keep_alive_timeout,
             drain_timeout,
             max_peers,
+            budget,
             await_acknowledgement,
             auth_cache_ttl,
             auth_refusal_ttl,

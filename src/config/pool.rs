@@ -26,6 +26,23 @@ pub struct PoolConfig {
     pub max_connection_age: Duration,
     /// Off where a transaction pooler such as PgBouncer stands between.
     pub prepared_statements: bool,
+    /// When a database that can't be reached is left alone, and for how long.
+    pub breaker: BreakerConfig,
+}
+
+/// The circuit breaker's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Failures in a row that open it, 1 to 100.
+    pub breaker_threshold: u32,
+    /// The longest pause between two probes.
+    pub breaker_backoff: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> BreakerConfig {
+        BreakerConfig { breaker_threshold: 3, breaker_backoff: 30 * SECOND }
+    }
 }
 
 impl Default for PoolConfig {
@@ -40,6 +57,7 @@ impl Default for PoolConfig {
             idle_timeout: MINUTE,
             max_connection_age: 30 * MINUTE,
             prepared_statements: true,
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -58,6 +76,10 @@ impl PoolConfig {
             idle_timeout: section.find("idle_timeout", duration(7 * DAY)).unwrap_or(base.idle_timeout),
             max_connection_age: section.find("max_connection_age", duration(7 * DAY)).unwrap_or(base.max_connection_age),
             prepared_statements: section.find("prepared_statements", boolean).unwrap_or(base.prepared_statements),
+            breaker: BreakerConfig {
+                breaker_threshold: section.find("breaker_threshold", integer(1..=100)).unwrap_or(base.breaker.breaker_threshold),
+                breaker_backoff: section.find("breaker_backoff", duration(HOUR)).unwrap_or(base.breaker.breaker_backoff),
+            },
         }
     }
 }

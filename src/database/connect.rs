@@ -15,7 +15,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
@@ -25,6 +25,7 @@ use crate::config::{ConnectionConfig, DatabaseTls, TenantConfig};
 
 /// An operator's command may wait longer for a lock or a statement than a vendor's call.
 const OWNER_OPTIONS: &str = "-c TimeZone=UTC -c search_path=public -c lock_timeout=60s";
+const DEFAULT_PORT: u16 = 5432;
 /// A peer that is gone without a word is noticed after about this long.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -89,6 +90,20 @@ impl Connector {
         };
         postgres.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         Ok(Self { postgres, tls, prepare_session: false })
+    }
+
+    /// The server's addresses, as the budget tells servers apart.
+    pub(super) fn server(&self) -> String {
+        let ports = self.postgres.get_ports();
+        let hosts = self.postgres.get_hosts().iter().enumerate().map(|(at, host)| {
+            let host = match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(directory) => directory.display().to_string(),
+            };
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
+            format!("{host}:{port}")
+        });
+        hosts.collect::<Vec<_>>().join(",")
     }
 
     pub(super) fn postgres(&self) -> &Config {

@@ -4,6 +4,7 @@
 //! SQLSTATE and the primary message is kept here.
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
@@ -15,6 +16,15 @@ pub enum DatabaseError {
     Unreachable(Fault),
     #[error("no connection became free within pool_timeout")]
     PoolExhausted,
+    /// Other tenants hold every connection that this process may open, of all or with this server.
+    #[error("no connection could be opened within pool_timeout: the budget is used up")]
+    BudgetExhausted,
+    /// The server lives, and has no room for another session.
+    #[error("the server takes no more connections: {0}")]
+    ServerFull(Fault),
+    /// It couldn't be reached a moment ago; it isn't asked again before `retry_in` is over.
+    #[error("the database is not asked again for {:.1} s: {cause}", retry_in.as_secs_f64())]
+    CircuitOpen { retry_in: Duration, cause: Fault },
     /// The connection went while a statement was under way: whether it took effect isn't known.
     #[error("lost the connection: {0}")]
     Lost(Fault),
