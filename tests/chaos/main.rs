@@ -1,7 +1,7 @@
 //! Chaos: vendors with keys and without, one and two gateway processes, a real PostgreSQL, and everything that can go
 //! wrong between them; after each round the [`checker`], a program of its own, decides whether the promise held.
 //!
-//! `CHAOS_SECONDS` (100) is how long rounds are begun, somewhat longer where a class of faults hasn't hit `CHAOS_HITS` (1)
+//! `CHAOS_SECONDS` (100) is how long rounds are begun, up to twice as long where a class of faults hasn't hit `CHAOS_HITS` (1)
 //! times yet, which fails the run in the end; `CHAOS_SEED` is what everything but time is drawn from, and is printed.
 
 #![expect(clippy::unwrap_used, reason = "a test, though it isn't marked as one: a panic is its way to fail")]
@@ -37,8 +37,8 @@ const LANES: usize = 3;
 const FAULTS_A_ROUND: usize = 8;
 /// So many of them are those that hit least.
 const RAREST_A_ROUND: usize = 5;
-/// How much longer than asked for a run goes on for the sake of faults that haven't hit often enough.
-const OVERTIME: Duration = Duration::from_secs(60);
+/// A run goes on for the sake of faults that haven't hit often enough: as long again as it was asked for, and at least so long.
+const LEAST_OVERTIME: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -82,12 +82,13 @@ async fn run() -> ExitCode {
     let hits = Hits::default();
     let world = World::create().await;
     let began = Instant::now();
-    let begins_until = began + Duration::from_secs(seconds);
+    let length = Duration::from_secs(seconds);
+    let begins_until = began + length;
     let run = Arc::new(Run {
         seed,
         least_hits,
         begins_until,
-        gives_up: begins_until + OVERTIME,
+        gives_up: begins_until + length.max(LEAST_OVERTIME),
         world,
         deck: Mutex::new(Deck::new(hits.clone())),
         hits,

@@ -355,10 +355,7 @@ async fn inflict(
                     process.freeze(LEASE + Duration::from_millis(400)).await
                 }
                 Fault::TerminateSessions => terminate_sessions(&world, &databases).await,
-                Fault::RestartPostgres => {
-                    world.crash().await;
-                    true
-                }
+                Fault::RestartPostgres => world.crash().await,
                 Fault::Unconfirmed => world.give_up_waits().await > 0,
                 Fault::Promote => world.promote().await,
                 _ => return,

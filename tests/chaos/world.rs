@@ -12,7 +12,7 @@ use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, RwLockWriteGuard};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Config as PostgresConfig, NoTls};
 use tokio_rustls::TlsConnector;
@@ -26,7 +26,9 @@ use crate::call::Trust;
 pub const GATEWAY_ROLE: &str = "turnpike";
 pub const OWNER_ROLE: &str = "turnpike_owner";
 pub const PASSWORD: &str = "chaos-password";
-const RETIRED_AT_MOST: usize = 24;
+/// All of them are part of a standby that is made.
+const RETIRED_AT_MOST: usize = 12;
+const LOCK_PATIENCE: Duration = Duration::from_secs(8);
 const TEMPLATE: &str = "chaos_template";
 
 pub struct World {
@@ -150,9 +152,26 @@ impl World {
         }
     }
 
-    /// Crashes the server and brings it back.
-    pub async fn crash(&self) {
-        self.primary.write().await.restart_immediate().await.unwrap();
+    /// Crashes the server and brings it back. False where that had to be left.
+    pub async fn crash(&self) -> bool {
+        let Some(mut primary) = self.lock_primary().await else {
+            return false;
+        };
+        primary.restart_immediate().await.unwrap();
+        true
+    }
+
+    /// The right to crash it. A lock that is waited for would keep everybody else waiting too, for as long as a standby is
+    /// being made; so it is tried for, and given up.
+    async fn lock_primary(&self) -> Option<RwLockWriteGuard<'_, Cluster>> {
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        while Instant::now() < give_up {
+            if let Ok(primary) = self.primary.try_write() {
+                return Some(primary);
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        None
     }
 
     /// Keeps the gateways' commits from the standby for a while, and has the primary acknowledge them all the same. How
@@ -168,9 +187,11 @@ impl World {
     }
 
     /// The same; then the primary crashes for good, and the standby, without what it never got, takes its place. False
-    /// where there is none.
+    /// where there is none, or that had to be left.
     pub async fn promote(self: &Arc<Self>) -> bool {
-        let mut primary = self.primary.write().await;
+        let Some(mut primary) = self.lock_primary().await else {
+            return false;
+        };
         let Some(standby) = self.standby.lock().await.take() else {
             return false;
         };

@@ -8,6 +8,7 @@ mod claim;
 mod commands;
 mod compression;
 mod concurrency;
+mod cost;
 mod delivery;
 mod documented_sample;
 mod eligibility;

@@ -3,11 +3,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// A server that says nothing for so long has answered all that it was asked.
+const SILENCE: Duration = Duration::from_millis(150);
 
 /// Forwards to a port of this machine for as long as the runtime runs.
 pub struct Proxy {
@@ -22,6 +27,9 @@ struct State {
     refused: AtomicU64,
     requests: Direction,
     replies: Direction,
+    /// Passes replies on only when the client waits for them, and counts how often it did.
+    counting: AtomicBool,
+    waits: AtomicU64,
 }
 
 #[derive(Default)]
@@ -60,6 +68,22 @@ impl Proxy {
         self.state.requests.held.store(true, Ordering::SeqCst);
     }
 
+    /// From now on replies are passed on only when the client has nothing more to say until it gets one: each time is a
+    /// round trip.
+    pub fn count_round_trips(&self) {
+        self.state.waits.store(0, Ordering::SeqCst);
+        self.state.counting.store(true, Ordering::SeqCst);
+    }
+
+    pub fn stop_counting(&self) {
+        self.state.counting.store(false, Ordering::SeqCst);
+    }
+
+    /// Round trips since the counting began.
+    pub fn round_trips(&self) -> u64 {
+        self.state.waits.load(Ordering::SeqCst)
+    }
+
     /// Connections dropped because the proxy was cut.
     pub fn refused(&self) -> u64 {
         self.state.refused.load(Ordering::SeqCst)
@@ -89,19 +113,38 @@ async fn accept(listener: TcpListener, server: SocketAddr, state: Arc<State>) {
             let (from_server, to_server) = TcpStream::connect(server).await.unwrap().into_split();
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = pass(from_client, to_server, &state.requests) => {}
-                () = pass(from_server, to_client, &state.replies) => {}
+                () = pass_requests(from_client, to_server, &state) => {}
+                () = pass_replies(from_server, to_client, &state) => {}
             }
         });
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, direction: &Direction) {
+async fn pass_requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if direction.held.load(Ordering::SeqCst) {
-            direction.swallowed.fetch_add(count as u64, Ordering::SeqCst);
+        if state.requests.held.load(Ordering::SeqCst) {
+            state.requests.swallowed.fetch_add(count as u64, Ordering::SeqCst);
         } else if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn pass_replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let mut replies = buffer[..count].to_vec();
+        if state.counting.load(Ordering::SeqCst) {
+            // The server is done with all that it was asked when it falls silent; only then the client is told.
+            while let Ok(Ok(more @ 1..)) = timeout(SILENCE, from.read(&mut buffer)).await {
+                replies.extend_from_slice(&buffer[..more]);
+            }
+            state.waits.fetch_add(1, Ordering::SeqCst);
+        }
+        if state.replies.held.load(Ordering::SeqCst) {
+            state.replies.swallowed.fetch_add(replies.len() as u64, Ordering::SeqCst);
+        } else if to.write_all(&replies).await.is_err() {
             return;
         }
     }
