@@ -1,56 +1,163 @@
-//! The operators' listener: is the process alive, and does it serve? Plain HTTP on a loopback address.
+//! The operators' listener: health, and a JSON API for what operators do.
+//!
+//! [`listener`] accepts a peer and tells who it can be; [`router`] tells what a request means; [`keys`] takes a token's word for
+//! who the [`operator`] is; the verbs are in [`tenants`], [`batches`] and [`process`]; [`problem`] decides every refusal's
+//! status and words, [`answer`] writes it, and [`audit`] the request's one line. [`Admin::answer`] leads it.
 //!
 //! `/livez` answers as long as the process runs; `/readyz` until it begins to drain. Neither asks a tenant's database: one
 //! institution's outage must not take the gateway out of a load balancer for all the others.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
+mod answer;
+mod audit;
+mod batches;
+mod call;
+pub mod keys;
+pub mod listener;
+pub mod operator;
+mod problem;
+mod process;
+pub mod router;
+mod tenants;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use std::sync::Arc;
+
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Request, StatusCode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-/// Binds the listener and serves it in a task of its own until the process ends. `draining` is cancelled when the
-/// gateway takes no new vendor connections any more.
-pub async fn start(address: SocketAddr, draining: CancellationToken) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _operator)) = listener.accept().await {
-            let draining = draining.clone();
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &draining);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    debug!(%error, "an operator's connection ended with an error");
-                }
-            });
-        }
-    });
-    Ok(bound)
+use self::answer::Answer;
+use self::audit::Audit;
+use self::call::Call;
+use self::keys::OperatorKeys;
+use self::listener::Peer;
+use self::operator::Operator;
+use self::problem::AdminProblem;
+use self::router::{Operation, Route, Router, Verb};
+use crate::handler::Gateway;
+use crate::tenant::Tenant;
+
+/// All that operators are served with.
+pub struct Admin {
+    gateway: Arc<Gateway>,
+    /// Cancelled when the gateway takes no new vendor connections any more; whoever cancels it has it drain.
+    draining: CancellationToken,
+    keys: OperatorKeys,
+    router: Router,
+    started: Instant,
 }
 
-fn answer(request: &Request<Incoming>, draining: &CancellationToken) -> Response<Full<Bytes>> {
-    let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "alive\n"),
-        (&Method::GET | &Method::HEAD, "/readyz") if draining.is_cancelled() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+impl Admin {
+    pub fn new(gateway: Arc<Gateway>, keys: OperatorKeys, draining: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { gateway, draining, keys, router: Router::new(), started: Instant::now() })
+    }
+
+    /// Answers one request. What it began to do goes on where the operator hangs up meanwhile.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+        let route = match self.router.route(request.method(), request.uri().path()) {
+            Ok(route) => route,
+            Err(problem) => return answer::refusal(problem, &call::request_id(request.headers())),
+        };
+        match route.operation.verb {
+            Verb::Live => answer::text(StatusCode::OK, "alive\n"),
+            Verb::Ready if self.draining.is_cancelled() => {
+                answer::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            Verb::Ready => answer::text(StatusCode::OK, "ready\n"),
+            _ => {
+                let request_id = call::request_id(request.headers());
+                let broken = answer::refusal(AdminProblem::Internal, &request_id);
+                let task = tokio::spawn(async move { self.lead(request, route, peer, request_id).await });
+                task.await.unwrap_or(broken)
+            }
         }
-        (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::NOT_FOUND, "there is /livez and /readyz\n"),
-    };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response
+    }
+
+    /// Leads a request to its answer and its line.
+    async fn lead(&self, request: Request<Incoming>, route: Route, peer: Peer, request_id: String) -> Answer {
+        let audit = Audit::start(route.operation, peer, &request_id);
+        let answer = match self.serve(request, route, peer, &audit).await {
+            Ok(answer) => answer::dress(answer, &request_id),
+            Err(problem) => answer::refusal(problem, &request_id),
+        };
+        audit.finish(answer.status());
+        answer
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        route: Route,
+        peer: Peer,
+        audit: &Audit,
+    ) -> Result<Answer, AdminProblem> {
+        let operator = self.authenticate(request.headers(), peer).inspect_err(|problem| {
+            if let AdminProblem::Token(error) = problem {
+                audit.cause(error);
+            }
+        })?;
+        audit.actor(&operator.actor);
+        authorize(&operator, route.operation)?;
+        if let Some(tenant) = route.tenant.as_ref().filter(|tenant| operator.sees(tenant)) {
+            audit.tenant(tenant);
+        }
+        let call = Call::read(request, route, operator, audit).await?;
+        match call.route.operation.verb {
+            Verb::Live | Verb::Ready => Err(AdminProblem::UnknownPath),
+            Verb::ShowGateway => process::show(self),
+            Verb::Drain => process::drain(self, &call),
+            Verb::ListTenants => tenants::list(self, &call),
+            Verb::ShowTenant => tenants::show(self, &call).await,
+            Verb::ListBatches => batches::list(&*self.tenant(&call)?, &call).await,
+            Verb::ShowBatch => batches::show(&*self.tenant(&call)?, &call).await,
+            Verb::VoidBatch => batches::void(&*self.tenant(&call)?, &call).await,
+            Verb::RequeueBatch => batches::requeue(&*self.tenant(&call)?, &call).await,
+        }
+    }
+
+    /// A peer of the Unix socket is who the kernel says; everybody else shows a token.
+    fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Result<Operator, AdminProblem> {
+        if let Peer::Local { uid, trusted: true } = peer {
+            return Ok(Operator::local(uid));
+        }
+        if self.keys.is_empty() {
+            return Err(AdminProblem::NoKeys);
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(AdminProblem::NoToken);
+        };
+        let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(AdminProblem::NoToken);
+        }
+        Ok(self.keys.authenticate(token.trim())?)
+    }
+
+    /// The tenant that a call is about. One that the operator isn't for is answered like one that there isn't.
+    fn tenant(&self, call: &Call<'_>) -> Result<Arc<Tenant>, AdminProblem> {
+        let id = call.tenant_id()?;
+        self.gateway.directory.find(id).map_err(|error| {
+            call.audit.cause(&error);
+            AdminProblem::from(&error)
+        })
+    }
+}
+
+fn authorize(operator: &Operator, operation: &Operation) -> Result<(), AdminProblem> {
+    match operation.scope {
+        Some(scope) if !operator.has(scope) => Err(AdminProblem::MissingScope(scope)),
+        _ => Ok(()),
+    }
+}
+
+/// Notes why, and decides what the operator is told.
+fn refused<E>(audit: &Audit, error: &E) -> AdminProblem
+where
+    E: std::error::Error + 'static,
+    for<'a> AdminProblem: From<&'a E>,
+{
+    audit.cause(error);
+    AdminProblem::from(error)
 }

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod explain;
 mod migrate;
+mod operator;
 mod sample;
 mod serve;
 mod token;
@@ -47,6 +48,9 @@ enum Command {
     /// Tell who received what and when; void or requeue a batch
     #[command(subcommand)]
     Batch(batch::BatchCommand),
+    /// Make operators' keys, and tokens for the admin API
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
     /// Tell, rule by rule, why a violation is or isn't eligible
     Explain(explain::ExplainArgs),
     /// Fill a tenant's database with realistic data, for load tests
@@ -74,6 +78,8 @@ pub enum CommandError {
     Io { attempt: String, source: std::io::Error },
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
+    #[error("operators' keys can't be used")]
+    OperatorKeys(#[from] crate::admin::keys::KeyError),
     #[error(transparent)]
     Migrate(#[from] crate::migrate::MigrateError),
     #[error(transparent)]
@@ -93,6 +99,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Token(command) => token::run(command, config).await,
         Command::Batch(command) => batch::run(command, config).await,
+        Command::Operator(command) => operator::run(command),
         Command::Explain(args) => explain::run(args, config).await,
         Command::Sample(args) => sample::run(args, config).await,
         Command::Demo(args) => demo::run(args).await.map_err(CommandError::from),

@@ -9,6 +9,7 @@
 //! The way of a file: `documents` → `section` by section, each `value` → `gateway`, `tenant`
 //! (→ `secret`, `database_url`, `database_tls` → `connection`) → [`Config`].
 
+mod admin;
 mod connection;
 mod database_keys;
 mod database_tls;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
+pub use admin::{AdminAddress, AdminConfig, OperatorConfig};
 pub use connection::ConnectionConfig;
 pub use database_tls::DatabaseTls;
 pub use delivery::DeliveryConfig;
@@ -109,6 +111,7 @@ impl Config {
         };
         let mut files = documents.files;
         files.extend([gateway.tls_certificate.clone(), gateway.tls_key.clone()]);
+        files.extend(gateway.admin.files());
         files.extend(resolver.into_files());
         files.sort();
         files.dedup();

@@ -7,6 +7,8 @@
 //! Every swap compares and swaps, so it may be repeated after a lost answer, on a new connection, and a late owner finds
 //! its batch gone instead of taking it back. Only its owner releases a batch.
 
+pub mod oversight;
+
 use std::time::Duration;
 
 use thiserror::Error;
@@ -15,6 +17,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError, Fault, Parameters, statements as sql};
 use crate::records::{FieldProfile, Source};
+pub use oversight::OversightError;
 
 /// Tries at a swap whose answer was lost, and the pause between them; together within a lease's length.
 const TRIES: u32 = 4;

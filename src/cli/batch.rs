@@ -8,13 +8,12 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde::Serialize;
-use uuid::Uuid;
 
 use super::{CommandError, CommandResult, find_tenant, parse_tenant, print_json, table};
 use crate::config::{TenantConfig, TenantId};
-use crate::database::{Database, DatabaseError, Row, statements as sql};
-use crate::ledger::{Ledger, LedgerError};
+use crate::database::Database;
+use crate::ledger::oversight::{self, BatchEntry, BatchQuery};
+use crate::ledger::{Ledger, OversightError};
 
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
@@ -101,9 +100,23 @@ pub async fn run(command: &BatchCommand, config: &Path) -> CommandResult {
     }
 }
 
-fn failed(tenant: &TenantConfig, attempt: &'static str) -> impl FnOnce(DatabaseError) -> CommandError {
+fn refused(tenant: &TenantConfig, batch_id: i64) -> impl FnOnce(OversightError) -> CommandError {
     let tenant = tenant.id.clone();
-    move |source| CommandError::Database { tenant, attempt, source }
+    move |error| {
+        CommandError::Refused(match error {
+            OversightError::Unknown => format!("{tenant} has no batch {batch_id}"),
+            OversightError::Released => {
+                let hint = "only an open batch can be voided; a released one can be requeued";
+                format!("batch {batch_id} is released: {hint}")
+            }
+            OversightError::Void => format!("batch {batch_id} was void already"),
+            OversightError::NotReleased => format!("batch {batch_id} isn't released"),
+            OversightError::Requeued => format!("batch {batch_id} was requeued already"),
+            OversightError::Database { attempt, source } => {
+                return CommandError::Database { tenant, attempt, source };
+            }
+        })
+    }
 }
 
 fn require_reason(reason: &str) -> Result<(), CommandError> {
@@ -113,62 +126,15 @@ fn require_reason(reason: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Listed {
-    batch_id: i64,
-    vendor: Option<String>,
-    field_profile: String,
-    state: String,
-    records: i32,
-    claimed_at: Timestamp,
-    released_at: Option<Timestamp>,
-    acknowledged_at: Option<Timestamp>,
-    replayed_at: Option<Timestamp>,
-    voided_at: Option<Timestamp>,
-    void_reason: Option<String>,
-    requeued_at: Option<Timestamp>,
-    requeued_by: Option<String>,
-    requeue_reason: Option<String>,
-    idempotency_key: Option<String>,
-    request_id: Option<String>,
-    gateway: String,
-}
-
-impl From<&Row> for Listed {
-    fn from(row: &Row) -> Self {
-        Self {
-            batch_id: row.get("batch_id"),
-            vendor: row.get("vendor"),
-            field_profile: row.get("field_profile"),
-            state: row.get("state"),
-            records: row.get("record_count"),
-            claimed_at: row.get("claimed_at"),
-            released_at: row.get("released_at"),
-            acknowledged_at: row.get("acknowledged_at"),
-            replayed_at: row.get("replayed_at"),
-            voided_at: row.get("voided_at"),
-            void_reason: row.get("void_reason"),
-            requeued_at: row.get("requeued_at"),
-            requeued_by: row.get("requeued_by"),
-            requeue_reason: row.get("requeue_reason"),
-            idempotency_key: row.get("idempotency_key"),
-            request_id: row.get("request_id"),
-            gateway: row.get("gateway"),
+/// What became of it after it was released, or why it wasn't.
+fn remark(batch: &BatchEntry) -> String {
+    match (&batch.requeue_reason, &batch.void_reason, batch.acknowledged_at) {
+        (Some(reason), _, _) => {
+            format!("requeued by {}: {reason}", batch.requeued_by.as_deref().unwrap_or("?"))
         }
-    }
-}
-
-impl Listed {
-    /// What became of it after it was released, or why it wasn't.
-    fn remark(&self) -> String {
-        match (&self.requeue_reason, &self.void_reason, self.acknowledged_at) {
-            (Some(reason), _, _) => {
-                format!("requeued by {}: {reason}", self.requeued_by.as_deref().unwrap_or("?"))
-            }
-            (None, Some(reason), _) => reason.clone(),
-            (None, None, Some(at)) => format!("acknowledged {}", at.strftime("%F %T")),
-            (None, None, None) => String::new(),
-        }
+        (None, Some(reason), _) => reason.clone(),
+        (None, None, Some(at)) => format!("acknowledged {}", at.strftime("%F %T")),
+        (None, None, None) => String::new(),
     }
 }
 
@@ -179,11 +145,8 @@ async fn list(args: &ListArgs, config: &Path) -> CommandResult {
         State::Released => "released",
         State::Void => "void",
     });
-    let rows = Database::open(&tenant)?
-        .query(&sql::BATCH_SEARCH, &[&args.ticket, &args.person, &state, &args.limit])
-        .await
-        .map_err(failed(&tenant, "list the batches"))?;
-    let batches: Vec<Listed> = rows.iter().map(Listed::from).collect();
+    let query = BatchQuery { ticket: args.ticket.clone(), person: args.person, state, limit: args.limit };
+    let batches = oversight::search(&Database::open(&tenant)?, &query).await.map_err(refused(&tenant, 0))?;
     if args.json {
         print_json(&batches);
         return Ok(ExitCode::SUCCESS);
@@ -200,49 +163,17 @@ async fn list(args: &ListArgs, config: &Path) -> CommandResult {
             batch.records.to_string(),
             time(Some(batch.claimed_at)),
             time(batch.released_at),
-            batch.remark(),
+            remark(batch),
         ]);
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// A batch's violations, and what is needed to act on it.
-struct Shown {
-    claim_id: Uuid,
-    state: String,
-    violations: Vec<Violation>,
-}
-
-#[derive(Serialize)]
-struct Violation {
-    position: i64,
-    #[serde(rename = "ViolationID")]
-    id: i32,
-    #[serde(rename = "Ticket")]
-    ticket: Option<String>,
-}
-
-async fn find(tenant: &TenantConfig, database: &Database, batch_id: i64) -> Result<Shown, CommandError> {
-    let rows = database.query(&sql::BATCH_SHOW, &[&batch_id]).await;
-    let rows = rows.map_err(failed(tenant, "look the batch up"))?;
-    let first = rows
-        .first()
-        .ok_or_else(|| CommandError::Refused(format!("{} has no batch {batch_id}", tenant.id)))?;
-    let (claim_id, state) = (first.get("claim_id"), first.get("state"));
-    let violations = rows
-        .iter()
-        .filter_map(|row| {
-            let id = row.get::<_, Option<i32>>("ViolationID")?;
-            Some(Violation { position: row.get("position"), id, ticket: row.get("Ticket") })
-        })
-        .collect();
-    Ok(Shown { claim_id, state, violations })
-}
-
 async fn show(args: &ShowArgs, config: &Path) -> CommandResult {
     let tenant = find_tenant(config, &args.tenant)?;
-    let shown = find(&tenant, &Database::open(&tenant)?, args.batch_id).await?;
+    let shown = oversight::show(&Database::open(&tenant)?, args.batch_id).await;
+    let shown = shown.map_err(refused(&tenant, args.batch_id))?;
     if args.json {
         print_json(&shown.violations);
         return Ok(ExitCode::SUCCESS);
@@ -260,22 +191,10 @@ async fn void(args: &VoidArgs, config: &Path) -> CommandResult {
     require_reason(&args.reason)?;
     let tenant = find_tenant(config, &args.tenant)?;
     let database = Database::open(&tenant)?;
-    let shown = find(&tenant, &database, args.batch_id).await?;
-    let ledger = Ledger::new(database.clone(), "turnpike batch void".to_owned(), tenant.delivery.lease);
-    let voided = ledger.void(shown.claim_id, &args.reason).await.map_err(|error| match error {
-        LedgerError::Database { attempt, source } => failed(&tenant, attempt)(source),
-        LedgerError::NotOpen | LedgerError::NotReleased => {
-            CommandError::Refused("the batch isn't open".to_owned())
-        }
-    })?;
-    if !voided {
-        let hint = "only an open batch can be voided; a released one can be requeued";
-        return Err(CommandError::Refused(format!("batch {} is released: {hint}", args.batch_id)));
-    }
-    if shown.state == "void" {
-        return Err(CommandError::Refused(format!("batch {} was void already", args.batch_id)));
-    }
-    println!("voided batch {}: the next call gets its {} violations", args.batch_id, shown.violations.len());
+    let ledger = Ledger::new(database, "turnpike batch void".to_owned(), tenant.delivery.lease);
+    let count = oversight::void(&ledger, args.batch_id, &args.reason).await;
+    let count = count.map_err(refused(&tenant, args.batch_id))?;
+    println!("voided batch {}: the next call gets its {count} violations", args.batch_id);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -286,16 +205,8 @@ async fn requeue(args: &RequeueArgs, config: &Path) -> CommandResult {
     }
     let tenant = find_tenant(config, &args.tenant)?;
     let database = Database::open(&tenant)?;
-    let rows = database
-        .query(&sql::BATCH_REQUEUE, &[&args.batch_id, &args.actor, &args.reason])
-        .await
-        .map_err(failed(&tenant, "requeue the batch"))?;
-    let Some(row) = rows.first() else {
-        let state = find(&tenant, &database, args.batch_id).await?.state;
-        let why = if state == "released" { "was requeued already" } else { "isn't released" };
-        return Err(CommandError::Refused(format!("batch {} {why}", args.batch_id)));
-    };
-    let freed: i64 = row.get("freed");
+    let freed = oversight::requeue(&database, args.batch_id, &args.actor, &args.reason).await;
+    let freed = freed.map_err(refused(&tenant, args.batch_id))?;
     println!("requeued batch {}: {freed} violations may be handed out again", args.batch_id);
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use futures_util::stream::iter;
 use serde::Serialize;
 
 use super::{CommandResult, print_json, table};
+use crate::admin::keys::OperatorKeys;
 use crate::config::{Config, ConfigError, Fault, TenantConfig};
 use crate::database::{Database, DatabaseError, statements as sql};
 use crate::migrate::latest_version;
@@ -95,6 +96,23 @@ fn check_files(config: &Config) -> Vec<Finding> {
             key: "gateway.tls_certificate".to_owned(),
             reason: crate::access_log::chain(&error),
         });
+    }
+    let admin = &gateway.admin;
+    let mut fault = |key: &str, error: &dyn std::error::Error| {
+        findings.push(Finding {
+            severity: Severity::Fault,
+            place: "operators".to_owned(),
+            key: format!("gateway.{key}"),
+            reason: crate::access_log::chain(error),
+        });
+    };
+    if let Err(error) = OperatorKeys::load(&admin.operators) {
+        fault("operator_keys", &error);
+    }
+    if let Some(Err(error)) =
+        admin.tls.as_ref().map(|(certificate, key)| tls::server_config(certificate, key))
+    {
+        fault("admin_tls_certificate", &error);
     }
     findings
 }

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{CommandError, CommandResult, log_filter};
-use crate::config::Config;
+use crate::admin::Admin;
+use crate::admin::keys::OperatorKeys;
+use crate::admin::listener::{AdminListener, RunningAdmin};
+use crate::config::{AdminAddress, Config};
 use crate::handler::Gateway;
 use crate::listener::Listener;
-use crate::{admin, log, sweep, tls};
+use crate::{log, sweep, tls};
 
 /// What a shell reports for a program that SIGTERM ended: a second signal's exit.
 const EXIT_AT_ONCE: u8 = 143;
@@ -29,40 +32,57 @@ pub async fn run(config: &Path) -> CommandResult {
         Listener::bind(listen, tls, Arc::clone(&gateway)).await.map_err(io(format!("listen on {listen}")))?;
     let mut signals = Signals::listen().map_err(io("listen for signals".to_owned()))?;
     let draining = CancellationToken::new();
-    let admin = match config.gateway.admin_listen {
-        Some(address) => {
-            Some(admin::start(address, draining.clone()).await.map_err(io(format!("listen on {address}")))?)
-        }
-        None => None,
-    };
+    let admin = start_admin(&config, &gateway, &draining).await?;
     info!(
         listen = listener.address().ok().map(|address| address.to_string()),
-        admin_listen = admin.map(|address| address.to_string()),
+        admin_listen = admin.as_ref().and_then(|(address, _)| address.as_ref()).map(ToString::to_string),
         tenants = config.tenants.len(),
         quarantined = config.quarantined.len(),
         "serving"
     );
 
     let sweeping = tokio::spawn(sweep::run(Arc::clone(&gateway)));
-    let (first, second) = (CancellationToken::new(), CancellationToken::new());
-    let (told, at_once) = (first.clone(), second.clone());
+    let second = CancellationToken::new();
+    let (told, at_once) = (draining.clone(), second.clone());
     tokio::spawn(async move {
-        signals.next().await;
-        draining.cancel();
-        told.cancel();
+        tokio::select! {
+            () = signals.next() => told.cancel(),
+            () = told.cancelled() => {} // an operator has it drain
+        }
         signals.next().await;
         at_once.cancel();
     });
     let code = tokio::select! {
-        () = listener.run(first.cancelled()) => ExitCode::SUCCESS,
+        () = listener.run(draining.cancelled()) => ExitCode::SUCCESS,
         () = second.cancelled() => {
             warn!("second signal, ending at once; open batches are voided when their lease is over");
             ExitCode::from(EXIT_AT_ONCE)
         }
     };
     sweeping.abort();
+    if let Some((_, running)) = admin {
+        running.stop().await;
+    }
     info!("stopped");
     Ok(code)
+}
+
+/// Where operators are served, if they are.
+async fn start_admin(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    draining: &CancellationToken,
+) -> Result<Option<(Option<AdminAddress>, RunningAdmin)>, CommandError> {
+    let settings = &config.gateway.admin;
+    let Some(address) = &settings.listen else { return Ok(None) };
+    let keys = OperatorKeys::load(&settings.operators)?;
+    let pair = settings.tls.as_ref();
+    let tls = pair.map(|(certificate, key)| tls::server_config(certificate, key)).transpose()?;
+    let admin = Admin::new(Arc::clone(gateway), keys, draining.clone());
+    let listener = AdminListener::bind(address, tls, admin).await;
+    let listener =
+        listener.map_err(|source| CommandError::Io { attempt: format!("listen on {address}"), source })?;
+    Ok(Some((listener.address().ok(), listener.start())))
 }
 
 struct Signals {

@@ -14,6 +14,10 @@ fn workspace_with(example: &str) -> Workspace {
         .file("certs/gateway.pem", "certificate")
         .file("certs/gateway.key", "key")
         .file("certs/postgres-ca.pem", "certificate")
+        .file("certs/admin.pem", "certificate")
+        .file("certs/admin.key", "key")
+        .file("keys/operator.pem", "key")
+        .file("keys/jwks.json", "keys")
         .file("secrets/oc_toma", "hunter2\n")
         .file("secrets/NORTHERN_U", "hunter2\n");
     workspace
@@ -72,6 +76,9 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
     let in_one_place = |mut gateway: GatewayConfig| {
         gateway.tls_certificate = Path::new("").into();
         gateway.tls_key = Path::new("").into();
+        // Examples, not defaults.
+        (gateway.admin.tls, gateway.admin.operators.jwks) = (None, None);
+        gateway.admin.operators.keys.clear();
         gateway
     };
     assert_eq!(in_one_place(shown.gateway), in_one_place(silent.gateway));

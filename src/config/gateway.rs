@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::admin::{AdminAddress, AdminConfig};
 use super::section::Section;
 use super::value::{HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, integer, string};
 
@@ -14,8 +15,8 @@ use super::value::{HOUR, MINUTE, SECOND, address, boolean, check_readable, durat
 pub struct GatewayConfig {
     /// Where vendors are served.
     pub listen: SocketAddr,
-    /// Where operators are served; `None`: nowhere.
-    pub admin_listen: Option<SocketAddr>,
+    /// Where operators are served, and how they authenticate.
+    pub admin: AdminConfig,
     /// The certificate chain, PEM. Was readable when the configuration was loaded; not parsed here.
     pub tls_certificate: PathBuf,
     /// The certificate's key, PEM. Was readable when the configuration was loaded; not parsed here.
@@ -82,15 +83,13 @@ impl GatewayConfig {
     #[rustfmt::skip] // One key a line: it is a table.
     pub(super) fn read(section: &mut Section) -> Option<GatewayConfig> {
         let listen = section.find("listen", address).unwrap_or((Ipv4Addr::UNSPECIFIED, 8443).into());
-        let admin_listen = section.find("admin_listen", address);
-        if admin_listen == Some(listen) && listen.port() != 0 {
+        let file = readable_file(section);
+        let tls_certificate = section.require("tls_certificate", &file);
+        let tls_key = section.require("tls_key", &file);
+        let admin = AdminConfig::read(section, tls_certificate.clone().zip(tls_key.clone()));
+        if admin.listen == Some(AdminAddress::Tcp(listen)) && listen.port() != 0 {
             section.report("admin_listen", format!("must not be the address of listen, {listen}"));
         }
-        if admin_listen.is_some_and(|admin| !admin.ip().is_loopback()) {
-            section.report("admin_listen", "must be a loopback address: it is plain HTTP and asks for no key");
-        }
-        let tls_certificate = require_file(section, "tls_certificate");
-        let tls_key = require_file(section, "tls_key");
         let request_timeout = section.find("request_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
         let handshake_timeout = section.find("handshake_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
         let keep_alive_timeout = section.find("keep_alive_timeout", duration(HOUR)).unwrap_or(75 * SECOND);
@@ -104,7 +103,7 @@ impl GatewayConfig {
         let auth_refusal_capacity = section.find("auth_refusal_capacity", integer(1..=10_000_000)).unwrap_or(10_000);
         Some(GatewayConfig {
             listen,
-            admin_listen,
+            admin,
             tls_certificate: tls_certificate?,
             tls_key: tls_key?,
             request_timeout,
@@ -122,13 +121,14 @@ impl GatewayConfig {
     }
 }
 
-fn require_file(section: &mut Section, key: &str) -> Option<PathBuf> {
+/// A path, beside the section's file, that can be read.
+pub(super) fn readable_file(section: &Section) -> impl Fn(Value) -> Result<PathBuf, String> + use<> {
     let directory = section.beside("");
-    section.require(key, |value: Value| {
+    move |value| {
         let path = directory.join(string(value)?);
         check_readable(&path)?;
         Ok(path)
-    })
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
 
         assert_eq!(faults, [""; 0]);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
-        assert_eq!(config.admin_listen, None);
+        assert_eq!(config.admin.listen, None);
         assert_eq!(config.tls_key, Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         assert_eq!(config.keep_alive_timeout, 75 * SECOND);
         assert_eq!(config.max_peers, 10_000);

@@ -42,6 +42,7 @@ statements! {
     REPLAY = "replay" [UUID, INT4_ARRAY];
     VOID = "void" [UUID, TEXT, TEXT];
     VOID_UNMARK = "void_unmark" [UUID];
+    ACTIVITY = "activity" [INT4, NUMERIC, INT4_ARRAY, INT8];
     EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];
     CHECK = "check" [];
     SCHEMA_VERSION = "schema_version" [];

@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed, which is what it is for")]
 
+mod admin;
+mod admin_audit;
+mod admin_authorization;
+mod admin_commands;
 mod batches;
 mod claim;
 mod commands;

@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod gateway;
+pub mod operator;
 pub mod program;
 pub mod proxy;
 pub mod raw;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::database::TestDatabase;
 pub use self::gateway::{TOKEN, TestGateway};
+pub use self::operator::TestOperator;
 pub use self::program::{Serving, turnpike};
 pub use self::proxy::Proxy;
 pub use self::raw::RawPeer;

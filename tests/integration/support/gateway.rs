@@ -9,9 +9,13 @@ use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turnpike::admin::Admin;
+use turnpike::admin::keys::OperatorKeys;
+use turnpike::admin::listener::AdminListener;
 use turnpike::certificates::create_authority_and_server;
 use turnpike::cluster::Cluster;
-use turnpike::config::Config;
+use turnpike::config::{AdminAddress, Config};
 use turnpike::handler::Gateway;
 use turnpike::listener::Listener;
 use turnpike::tls;
@@ -56,6 +60,8 @@ pub struct TestGateway {
     pub address: SocketAddr,
     pub directory: TempDir,
     pub inner: Arc<Gateway>,
+    /// Where operators are served, if the configuration says so.
+    pub admin: Option<AdminAddress>,
     databases: BTreeMap<String, TestDatabase>,
     running: Option<JoinHandle<()>>,
 }
@@ -186,7 +192,8 @@ impl GatewayBuilder {
         let (directory, databases) = self.prepare().await;
         let config = Config::load(&directory.path().join("tenants.toml")).unwrap();
         let (address, inner, running) = serve(&config).await;
-        TestGateway { address, directory, inner, databases, running: Some(running) }
+        let admin = serve_operators(&config, &inner).await;
+        TestGateway { address, directory, inner, admin, databases, running: Some(running) }
     }
 }
 
@@ -197,6 +204,18 @@ async fn serve(config: &Config) -> (SocketAddr, Arc<Gateway>, JoinHandle<()>) {
     let address = listener.address().unwrap();
     let running = tokio::spawn(listener.run(pending()));
     (address, gateway, running)
+}
+
+/// Serves operators until the test's runtime ends.
+async fn serve_operators(config: &Config, gateway: &Arc<Gateway>) -> Option<AdminAddress> {
+    let settings = &config.gateway.admin;
+    let keys = OperatorKeys::load(&settings.operators).unwrap();
+    let tls = settings.tls.as_ref().map(|(certificate, key)| tls::server_config(certificate, key).unwrap());
+    let admin = Admin::new(Arc::clone(gateway), keys, CancellationToken::new());
+    let listener = AdminListener::bind(settings.listen.as_ref()?, tls, admin).await.unwrap();
+    let address = listener.address().unwrap();
+    listener.start();
+    Some(address)
 }
 
 /// A second gateway on the databases of a first, as another process on another machine would be.

@@ -61,6 +61,7 @@ fn command(config: &Path, filter: Option<&str>) -> Command {
 /// A `turnpike serve` that serves. Dropped, it is killed.
 pub struct Serving {
     pub address: SocketAddr,
+    /// Where operators are served, if that is a TCP address.
     pub admin: Option<SocketAddr>,
     child: Child,
     written: [PathBuf; 2],
@@ -86,7 +87,7 @@ impl Serving {
         })
         .await;
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        let address = |key: &str| line[key].as_str().map(|address| address.parse().unwrap());
+        let address = |key: &str| line[key].as_str().and_then(|address| address.parse().ok());
         Self { address: address("listen").unwrap(), admin: address("admin_listen"), child, written }
     }
 
@@ -118,8 +119,13 @@ impl Serving {
 
     /// The log's lines of requests.
     pub fn request_lines(&self) -> Vec<Value> {
+        self.lines_of("turnpike::request")
+    }
+
+    /// The log's lines of one target.
+    pub fn lines_of(&self, target: &str) -> Vec<Value> {
         let log = fs::read_to_string(&self.written[1]).unwrap();
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("a log line is JSON"));
-        lines.filter(|line| line["target"] == "turnpike::request").collect()
+        lines.filter(|line| line["target"] == target).collect()
     }
 }

@@ -1,0 +1,46 @@
+//! The process as a whole: what it is doing, and its end.
+
+use serde::Serialize;
+use tracing::info;
+
+use super::Admin;
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::problem::AdminProblem;
+
+#[derive(Serialize)]
+struct GatewayEntry {
+    version: &'static str,
+    uptime_seconds: u64,
+    /// Whether it takes no new calls any more.
+    draining: bool,
+    /// Tenants that are served.
+    tenants: usize,
+    /// Answers on their way, of all tenants.
+    deliveries: usize,
+}
+
+#[derive(Serialize)]
+struct Draining {
+    draining: bool,
+    deliveries: usize,
+}
+
+pub fn show(admin: &Admin) -> Result<Answer, AdminProblem> {
+    Ok(answer::json(&GatewayEntry {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: admin.started.elapsed().as_secs(),
+        draining: admin.draining.is_cancelled(),
+        tenants: admin.gateway.directory.live().count(),
+        deliveries: admin.gateway.deliveries.len(),
+    }))
+}
+
+/// The same as SIGTERM: the process takes no new calls, ends those under way, and then itself.
+pub fn drain(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminProblem> {
+    call.query([])?;
+    call.reason()?;
+    info!(actor = call.operator.actor, "draining on an operator's order");
+    admin.draining.cancel();
+    Ok(answer::accepted(&Draining { draining: true, deliveries: admin.gateway.deliveries.len() }))
+}
