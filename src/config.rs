@@ -11,6 +11,7 @@
 
 mod admin;
 mod connection;
+mod contents;
 mod database_keys;
 mod database_tls;
 mod database_url;
@@ -19,6 +20,7 @@ mod documents;
 mod eligibility;
 mod fault;
 mod gateway;
+mod pause;
 mod pool;
 mod secret;
 mod section;
@@ -28,15 +30,19 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 pub use admin::{AdminAddress, AdminConfig, OperatorConfig};
 pub use connection::ConnectionConfig;
+pub use contents::{Contents, Digest};
 pub use database_tls::DatabaseTls;
 pub use delivery::DeliveryConfig;
 pub use eligibility::EligibilityConfig;
 pub use fault::{ConfigError, Fault};
 pub use gateway::{BudgetConfig, GatewayConfig};
+pub use pause::PauseConfig;
 pub use pool::{BreakerConfig, PoolConfig};
 pub use tenant::TenantConfig;
 pub use tenant_id::{InvalidTenantId, TenantId};
@@ -55,14 +61,12 @@ pub struct Config {
     pub tenants: Vec<TenantConfig>,
     /// The others, sorted by id.
     pub quarantined: Vec<Quarantined>,
-    /// Every file this was read from, sorted: TOML files, secrets, certificates; also those that are missing.
-    pub files: Vec<PathBuf>,
-    /// The patterns of `include`, complete with their directory; see [`Config::watched_files`].
-    pub patterns: Vec<String>,
+    /// Every file this was read from, with what it held: TOML files, secrets, certificates; also those that are missing.
+    pub contents: Contents,
 }
 
 /// A tenant that is configured, but not validly: it is not served, the rest are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
     /// Whose configuration it is.
     pub tenant: TenantId,
@@ -86,10 +90,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let documents = Documents::read(path).map_err(|fault| ConfigError::new(vec![fault]))?;
+        let documents =
+            Documents::read(path).map_err(|(fault, contents)| ConfigError::new(vec![fault], contents))?;
         let mut main = documents.main;
         let mut faults = documents.faults;
-        let mut resolver = Resolver::new(env);
+        let mut resolver = Resolver::new(env, documents.contents);
 
         let mut section = main.open("gateway");
         let gateway = GatewayConfig::read(&mut section);
@@ -105,36 +110,20 @@ impl Config {
         }
         faults.append(&mut sections.faults);
         let (tenants, quarantined) = sections.read(&defaults, &mut resolver);
+        for file in gateway.iter().flat_map(GatewayConfig::files) {
+            resolver.note_file(file);
+        }
+        let contents = resolver.into_contents();
         let (Some(gateway), true) = (gateway, faults.is_empty()) else {
             faults.extend(quarantined.into_iter().flat_map(|tenant| tenant.faults));
-            return Err(ConfigError::new(faults));
+            return Err(ConfigError::new(faults, contents));
         };
-        let mut files = documents.files;
-        files.extend([gateway.tls_certificate.clone(), gateway.tls_key.clone()]);
-        files.extend(gateway.admin.files());
-        files.extend(resolver.into_files());
-        files.sort();
-        files.dedup();
-        Ok(Config { gateway, tenants, quarantined, files, patterns: documents.patterns })
+        Ok(Config { gateway, tenants, quarantined, contents })
     }
 
     /// Why tenants are quarantined, all of them.
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.quarantined.iter().flat_map(|tenant| &tenant.faults)
-    }
-
-    /// The files whose content decides whether a reload is due: [`Config::files`], and those that match an `include`
-    /// by now.
-    #[must_use]
-    pub fn watched_files(&self) -> Vec<PathBuf> {
-        let mut files = self.files.clone();
-        for pattern in &self.patterns {
-            // A directory that can't be read now is the reload's to report.
-            files.extend(documents::find_matches(pattern).unwrap_or_default());
-        }
-        files.sort();
-        files.dedup();
-        files
     }
 }
 

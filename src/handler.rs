@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,7 @@ use crate::access_log::{AccessLog, Outcome};
 use crate::auth::{Authenticator, Credential, Grant};
 use crate::batches;
 use crate::claim::{Caller, ClaimError};
+use crate::clock::Clock;
 use crate::config::{Config, GatewayConfig};
 use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
@@ -38,8 +40,10 @@ const REQUEST_ID_LIMIT: usize = 64;
 
 /// All that serving needs, shared by every connection.
 pub struct Gateway {
-    pub config: GatewayConfig,
+    config: ArcSwap<GatewayConfig>,
     pub directory: Directory,
+    /// Room for vendors' connections, `max_peers` in all.
+    pub peers: Arc<Semaphore>,
     router: Router,
     authenticator: Authenticator,
     /// Deliveries outlive their handlers; whoever stops the process waits for these.
@@ -50,17 +54,44 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(config: &Config) -> Self {
+        Self::with_clock(config, Clock::system())
+    }
+
+    /// [`Gateway::new`] by another clock.
+    pub fn with_clock(config: &Config, clock: Clock) -> Self {
         let host =
             nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_default();
         let name = format!("{host}/{}/{}", std::process::id(), Uuid::new_v4().simple());
         Self {
-            config: config.gateway.clone(),
-            directory: Directory::open(config, &name),
+            config: ArcSwap::from_pointee(config.gateway.clone()),
+            directory: Directory::open(config, name, clock),
+            peers: Arc::new(Semaphore::new(config.gateway.max_peers)),
             router: Router::new(),
             authenticator: Authenticator::new(&config.gateway),
             deliveries: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// What holds for every tenant at present; a reload may change it.
+    pub fn config(&self) -> Guard<Arc<GatewayConfig>> {
+        self.config.load()
+    }
+
+    /// Puts other settings into force. Where fewer peers are allowed than are connected, new ones wait until enough have
+    /// gone.
+    pub fn reconfigure(&self, config: GatewayConfig) {
+        let (before, after) = (self.config().max_peers, config.max_peers);
+        self.peers.add_permits(after.saturating_sub(before));
+        if let Ok(surplus @ 1..) = u32::try_from(before.saturating_sub(after)) {
+            let peers = Arc::clone(&self.peers);
+            tokio::spawn(async move {
+                if let Ok(permits) = peers.acquire_many_owned(surplus).await {
+                    permits.forget();
+                }
+            });
+        }
+        self.config.store(Arc::new(config));
     }
 
     /// Answers one request of the vendor at `peer`. Safe to drop: what was claimed is then voided.
@@ -97,7 +128,7 @@ impl Gateway {
         socket: Socket,
         log: &Arc<AccessLog>,
     ) -> Result<Answer, Problem> {
-        let deadline = log.started() + self.config.request_timeout;
+        let deadline = log.started() + self.config().request_timeout;
         request::check_host(head).map_err(|error| refused(log, &error))?;
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
         log.route(route.operation.template());
@@ -125,7 +156,7 @@ impl Gateway {
                     log: Arc::clone(log),
                     stop: self.stop.clone(),
                     coding: request::accepted_coding(&head.headers),
-                    acknowledged: self.config.await_acknowledgement,
+                    acknowledged: self.config().await_acknowledgement,
                 };
                 self.deliver(delivery, credential, order).await
             }

@@ -9,7 +9,7 @@
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
 //! words, and [`access_log`] writes the request's one line.
 //!
-//! Beneath: [`database`] (pools, statements, faults), [`config`], [`log`]. Beside: [`sweep`] voids what a crashed gateway
+//! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`]. Beside: [`reload`] puts a changed configuration into force, [`sweep`] voids what a crashed gateway
 //! left open, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`cli`] is the command line, and
 //! [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
 
@@ -35,8 +35,10 @@ pub mod access_log;
 
 pub mod database;
 pub mod config;
+pub mod clock;
 pub mod log;
 
+pub mod reload;
 pub mod sweep;
 pub mod admin;
 pub mod migrate;

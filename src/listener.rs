@@ -57,7 +57,7 @@ impl Listener {
     /// `drain_timeout`, what is left is voided.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let graceful = GracefulShutdown::new();
-        let peers = Arc::new(Semaphore::new(self.gateway.config.max_peers));
+        let peers = Arc::clone(&self.gateway.peers);
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
@@ -91,7 +91,7 @@ impl Listener {
 }
 
 async fn drain(gateway: &Gateway, graceful: GracefulShutdown) {
-    let limit = gateway.config.drain_timeout;
+    let limit = gateway.config().drain_timeout;
     info!(connections = graceful.count(), deliveries = gateway.deliveries.len(), "draining");
     let stop = gateway.stop.clone();
     gateway.deliveries.close();
@@ -118,7 +118,7 @@ async fn serve(
 ) {
     let _ = stream.set_nodelay(true); // only ever a matter of speed
     let socket = Socket::new(&stream);
-    let stream = match timeout(gateway.config.handshake_timeout, tls.accept(stream)).await {
+    let stream = match timeout(gateway.config().handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => Watched::new(stream, socket.clone()),
         Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
         Err(_elapsed) => return debug!(%peer, "TLS handshake took too long"),
@@ -139,12 +139,12 @@ async fn serve(
             }
         }
         () = socket.until_cut() => debug!(%peer, "connection cut"),
-        () = socket.until_idle(gateway.config.keep_alive_timeout) => debug!(%peer, "idle connection closed"),
+        () = socket.until_idle(gateway.config().keep_alive_timeout) => debug!(%peer, "idle connection closed"),
     }
 }
 
 fn http(gateway: &Gateway) -> auto::Builder<TokioExecutor> {
-    let config = &gateway.config;
+    let config = gateway.config();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -257,6 +257,7 @@ impl From<&DirectoryError> for Problem {
             // The same answer as to a bad token: who may not call is not told which tenants there are.
             DirectoryError::UnknownTenant => Self::Unauthenticated,
             DirectoryError::Quarantined => Self::Unavailable { retry_after: RETRY_SOON },
+            DirectoryError::Paused { retry_after, .. } => Self::Unavailable { retry_after: *retry_after },
         }
     }
 }

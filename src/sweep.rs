@@ -2,9 +2,10 @@
 //!
 //! Every claim does the same for its tenant; the sweep is for tenants that nobody calls meanwhile. At start it looks at
 //! every tenant once, a few at a time, and lets go of the connection; then every minute at those whose batches this
-//! process has touched, and at those where the first look found open batches of others.
+//! process has touched, at those where the last look found open batches of others, and at those that a reload has brought.
+//! A tenant that is paused is left alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,14 +33,19 @@ pub async fn run(gateway: Arc<Gateway>) {
 async fn sweep(gateway: &Gateway) {
     let mut every = interval(SWEEP_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watched: HashSet<TenantId> = gateway.directory.live().map(|tenant| tenant.id().clone()).collect();
+    let mut watched: HashSet<TenantId> = HashSet::new();
+    let mut seen: HashMap<TenantId, u64> = HashMap::new();
     loop {
         every.tick().await;
         let live = gateway.directory.live();
-        let due: Vec<Arc<Tenant>> = live
-            .filter(|tenant| watched.contains(tenant.id()) || tenant.database().is_connected())
-            .cloned()
-            .collect();
+        let is_due = |tenant: &Arc<Tenant>| {
+            watched.contains(tenant.id())
+                || seen.get(tenant.id()) != Some(&tenant.generation())
+                || tenant.database().is_connected()
+        };
+        let due: Vec<Arc<Tenant>> = live.iter().filter(|tenant| is_due(tenant)).cloned().collect();
+        seen = live.iter().map(|tenant| (tenant.id().clone(), tenant.generation())).collect();
+        drop(live); // a tenant that is removed meanwhile ends without us
         let looked: Vec<_> = iter(due).map(sweep_tenant).buffer_unordered(AT_ONCE).collect().await;
         watched = looked.into_iter().flatten().collect();
     }
@@ -67,6 +73,9 @@ async fn close_idle(gateway: &Gateway) {
         every.tick().await;
         for tenant in gateway.directory.live() {
             tenant.database().close_idle(&tenant.config().pool);
+        }
+        for tenant in gateway.directory.retired() {
+            tenant.database().close_all();
         }
     }
 }

@@ -32,6 +32,7 @@ pub enum AdminProblem {
     BatchState(&'static str),
     Unavailable { retry_after: Duration },
     Quarantined,
+    Paused { retry_after: Duration },
     Internal,
 }
 
@@ -110,6 +111,10 @@ impl AdminProblem {
                     "The tenant's configuration is broken: GET /admin/v1/tenants/{tenant} says why.",
                 )
             },
+            Self::Paused { retry_after } => Description {
+                retry_after: Some(retry_after),
+                ..refusal(503, "The tenant is paused: its database is left alone.")
+            },
             Self::Internal => refusal(
                 500,
                 "The request failed because of a fault in the gateway; its log has the requestId.",
@@ -151,6 +156,7 @@ impl From<&DirectoryError> for AdminProblem {
         match error {
             DirectoryError::UnknownTenant => Self::UnknownTenant,
             DirectoryError::Quarantined => Self::Quarantined,
+            DirectoryError::Paused { retry_after, .. } => Self::Paused { retry_after: *retry_after },
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn show(admin: &Admin) -> Result<Answer, AdminProblem> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: admin.started.elapsed().as_secs(),
         draining: admin.draining.is_cancelled(),
-        tenants: admin.gateway.directory.live().count(),
+        tenants: admin.gateway.directory.live().len(),
         deliveries: admin.gateway.deliveries.len(),
     }))
 }

@@ -74,7 +74,8 @@ struct Activity {
 
 pub fn list(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminProblem> {
     call.query([])?;
-    let seen = admin.gateway.directory.live().filter(|tenant| call.operator.sees(tenant.id()));
+    let seen = admin.gateway.directory.live();
+    let seen = seen.iter().filter(|tenant| call.operator.sees(tenant.id()));
     let mut tenants: Vec<TenantEntry> = seen.map(|tenant| TenantEntry::from(&**tenant)).collect();
     tenants.sort_by(|one, other| one.tenant.cmp(&other.tenant));
     Ok(answer::json(&Tenants { tenants }))

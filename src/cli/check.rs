@@ -55,7 +55,7 @@ struct Checked {
 pub async fn run(args: &CheckArgs, path: &Path) -> CommandResult {
     let (mut findings, tenants) = match Config::load(path) {
         Ok(config) => (check_files(&config), config.tenants),
-        Err(ConfigError { faults }) => (faults.iter().map(Finding::from).collect(), Vec::new()),
+        Err(ConfigError { faults, .. }) => (faults.iter().map(Finding::from).collect(), Vec::new()),
     };
     if args.connect {
         let looked: Vec<_> = iter(&tenants).map(check_database).buffered(AT_ONCE).collect().await;

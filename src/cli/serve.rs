@@ -15,22 +15,27 @@ use crate::admin::listener::{AdminListener, RunningAdmin};
 use crate::config::{AdminAddress, Config};
 use crate::handler::Gateway;
 use crate::listener::Listener;
+use crate::reload::{Reloader, Trigger};
+use crate::tls::{Identity, Pair};
 use crate::{log, sweep, tls};
 
 /// What a shell reports for a program that SIGTERM ended: a second signal's exit.
 const EXIT_AT_ONCE: u8 = 143;
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
-pub async fn run(config: &Path) -> CommandResult {
+pub async fn run(path: &Path) -> CommandResult {
     log::start(log_filter().as_deref())?;
-    let config = Config::load(config)?;
+    let config = Config::load(path)?;
     let gateway = Arc::new(Gateway::new(&config));
-    let tls = tls::server_config(&config.gateway.tls_certificate, &config.gateway.tls_key)?;
+    let identity = Identity::new(Pair::read(&config.gateway.tls_certificate, &config.gateway.tls_key)?);
+    let reloader = Reloader::new(path.to_owned(), &config, Arc::clone(&gateway), Arc::clone(&identity));
     let listen = config.gateway.listen;
     let io = |attempt: String| move |source| CommandError::Io { attempt, source };
-    let listener =
-        Listener::bind(listen, tls, Arc::clone(&gateway)).await.map_err(io(format!("listen on {listen}")))?;
+    let listener = Listener::bind(listen, identity.server_config(), Arc::clone(&gateway))
+        .await
+        .map_err(io(format!("listen on {listen}")))?;
     let mut signals = Signals::listen().map_err(io("listen for signals".to_owned()))?;
+    let hang_up = signal(SignalKind::hangup()).map_err(io("listen for signals".to_owned()))?;
     let draining = CancellationToken::new();
     let admin = start_admin(&config, &gateway, &draining).await?;
     info!(
@@ -41,7 +46,11 @@ pub async fn run(config: &Path) -> CommandResult {
         "serving"
     );
 
-    let sweeping = tokio::spawn(sweep::run(Arc::clone(&gateway)));
+    let beside = [
+        tokio::spawn(sweep::run(Arc::clone(&gateway))),
+        tokio::spawn(Arc::clone(&reloader).watch()),
+        tokio::spawn(reload_on(hang_up, reloader)),
+    ];
     let second = CancellationToken::new();
     let (told, at_once) = (draining.clone(), second.clone());
     tokio::spawn(async move {
@@ -59,7 +68,9 @@ pub async fn run(config: &Path) -> CommandResult {
             ExitCode::from(EXIT_AT_ONCE)
         }
     };
-    sweeping.abort();
+    for task in beside {
+        task.abort();
+    }
     if let Some((_, running)) = admin {
         running.stop().await;
     }
@@ -85,29 +96,28 @@ async fn start_admin(
     Ok(Some((listener.address().ok(), listener.start())))
 }
 
+/// SIGHUP ends nothing: its default would skip the drain.
+async fn reload_on(mut hang_up: Signal, reloader: Arc<Reloader>) {
+    while hang_up.recv().await.is_some() {
+        reloader.reload(Trigger::Signal).await;
+    }
+}
+
+/// The signals that end the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for a signal that ends the process. SIGHUP is no such signal: its default would skip the drain.
     async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => warn!("SIGHUP: a changed configuration is read at the next start"),
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

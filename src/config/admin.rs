@@ -89,9 +89,9 @@ impl OperatorConfig {
 
 impl AdminConfig {
     /// Every file that it names.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let tls = self.tls.iter().flat_map(|(certificate, key)| [certificate, key]);
-        tls.chain(&self.operators.keys).chain(&self.operators.jwks).cloned()
+        tls.chain(&self.operators.keys).chain(&self.operators.jwks)
     }
 
     /// `gateway_tls` is the vendors' pair: a public address is served with it where operators have no pair of their own.

@@ -4,6 +4,7 @@
 //! on one level nothing beats anything: two sources of one password are a fault, for somebody believes
 //! that the other one is in use.
 
+use super::contents::Digest;
 use super::database_keys::DatabaseKeys;
 use super::database_tls::{DatabaseTls, TlsWords};
 use super::database_url::DatabaseUrl;
@@ -18,6 +19,8 @@ pub struct ConnectionConfig {
     pub postgres: tokio_postgres::Config,
     /// What the connector has to verify.
     pub tls: DatabaseTls,
+    /// What the file of certificate authorities held, where there is one: a renewed one is another connection.
+    pub authorities: Option<Digest>,
 }
 
 /// Builds one tenant's connections and collects what stands against them.
@@ -96,9 +99,7 @@ impl Connector<'_, '_> {
         password: Option<String>,
         words: TlsWords,
     ) -> Option<ConnectionConfig> {
-        if let Some(ca) = &words.ca {
-            self.resolver.note_file(ca.value.clone());
-        }
+        let authorities = words.ca.as_ref().and_then(|ca| self.resolver.note_file(&ca.value));
         let tls = words.settle(&url, self.tenant);
         let tls = self.keep(tls)?;
         let mut postgres = url.value.postgres;
@@ -106,7 +107,7 @@ impl Connector<'_, '_> {
             postgres.password(password);
         }
         postgres.ssl_mode(tls.ssl_mode());
-        Some(ConnectionConfig { postgres, tls })
+        Some(ConnectionConfig { postgres, tls, authorities })
     }
 
     fn keep<T>(&mut self, result: Result<T, Fault>) -> Option<T> {

@@ -1,7 +1,9 @@
 //! Finds and parses the files of a configuration: the main one and those it includes.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::contents::Contents;
 use super::fault::Fault;
 use super::section::Section;
 use super::value::{check_readable, strings};
@@ -11,25 +13,25 @@ pub(super) struct Documents {
     pub(super) main: Section,
     /// In the order of the patterns, then by name.
     pub(super) included: Vec<Section>,
-    /// The main file, then the included ones; also those that could not be parsed.
-    pub(super) files: Vec<PathBuf>,
-    /// The patterns with wildcards, complete with their directory.
-    pub(super) patterns: Vec<String>,
+    /// The files, also those that could not be parsed, and the patterns with wildcards.
+    pub(super) contents: Contents,
     /// Included files that could not be parsed.
     pub(super) faults: Vec<Fault>,
+    /// The files, as whatever links lead to them.
+    known: HashSet<PathBuf>,
 }
 
 impl Documents {
     /// # Errors
-    /// Where the main file can't be read or parsed. Included ones that can't go to `faults`.
-    pub(super) fn read(path: &Path) -> Result<Documents, Fault> {
-        let mut documents = Documents {
-            main: read_section(path)?,
-            included: Vec::new(),
-            files: vec![path.to_owned()],
-            patterns: Vec::new(),
-            faults: Vec::new(),
+    /// Where the main file can't be read or parsed; with what it held. Included ones that can't go to `faults`.
+    pub(super) fn read(path: &Path) -> Result<Documents, (Fault, Contents)> {
+        let mut contents = Contents::default();
+        let main = match read_section(path, &mut contents) {
+            Ok(main) => main,
+            Err(fault) => return Err((fault, contents)),
         };
+        let known = HashSet::from([resolve(path)]);
+        let mut documents = Documents { main, included: Vec::new(), contents, faults: Vec::new(), known };
         for pattern in documents.main.find("include", strings).unwrap_or_default() {
             match documents.find_files(&pattern) {
                 Ok(files) => documents.include(files),
@@ -52,21 +54,20 @@ impl Documents {
         let escaped = glob::Pattern::escape(directory);
         let pattern = Path::new(&escaped).join(pattern).to_string_lossy().into_owned();
         let files = find_matches(&pattern)?;
-        self.patterns.push(pattern);
+        self.contents.add_pattern(pattern);
         Ok(files)
     }
 
     fn include(&mut self, files: Vec<PathBuf>) {
         for file in files {
             // Two patterns may match one file, and one pattern the main file itself.
-            if self.files.iter().any(|known| is_same(known, &file)) {
+            if !self.known.insert(resolve(&file)) {
                 continue;
             }
-            match read_section(&file) {
+            match read_section(&file, &mut self.contents) {
                 Ok(section) => self.included.push(section),
                 Err(fault) => self.faults.push(fault),
             }
-            self.files.push(file);
         }
     }
 }
@@ -80,16 +81,13 @@ pub(super) fn find_matches(pattern: &str) -> Result<Vec<PathBuf>, String> {
         .map_err(|error| format!("cannot read {}: {}", error.path().display(), error.error()))
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        (Err(_), _) | (_, Err(_)) => one == other,
-    }
+fn resolve(file: &Path) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_unreadable| file.to_owned())
 }
 
-fn read_section(file: &Path) -> Result<Section, Fault> {
+fn read_section(file: &Path, contents: &mut Contents) -> Result<Section, Fault> {
     let fault = |reason: String| Fault { file: file.to_owned(), key: String::new(), reason };
-    let bytes = std::fs::read(file).map_err(|error| fault(format!("cannot read the file: {error}")))?;
+    let bytes = contents.read(file).map_err(|error| fault(format!("cannot read the file: {error}")))?;
     let text = String::from_utf8(bytes)
         .map_err(|error| fault(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to())))?;
     let table = text.parse().map_err(|error| fault(describe_syntax(&text, &error)))?;

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use super::contents::Contents;
+
 /// One thing wrong, in one place.
 ///
 /// Prints as `tenants.toml: tenants.OC_TOMA.max_connections: must be 1 to 64, is 0`. The reason never holds
 /// a password, nor a URL that might hold one: faults go to logs and to the admin API.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
     /// The file that says it, as the path was given or found by `include`.
     pub file: PathBuf,
@@ -34,11 +38,13 @@ impl fmt::Display for Fault {
 pub struct ConfigError {
     /// Sorted by file and key, none twice, never empty.
     pub faults: Vec<Fault>,
+    /// What was read on the way.
+    pub contents: Contents,
 }
 
 impl ConfigError {
-    pub(super) fn new(faults: Vec<Fault>) -> ConfigError {
-        ConfigError { faults: tidy(faults) }
+    pub(super) fn new(faults: Vec<Fault>, contents: Contents) -> ConfigError {
+        ConfigError { faults: tidy(faults), contents }
     }
 }
 
@@ -85,7 +91,10 @@ mod tests {
 
     #[test]
     fn an_error_prints_one_fault_a_line_and_none_twice() {
-        let error = ConfigError::new(vec![fault("b", "two"), fault("a", "one"), fault("b", "two")]);
+        let error = ConfigError::new(
+            vec![fault("b", "two"), fault("a", "one"), fault("b", "two")],
+            Contents::default(),
+        );
 
         assert_eq!(error.to_string(), "tenants.toml: a: one\ntenants.toml: b: two");
     }

@@ -1,14 +1,16 @@
 //! `[gateway]`: what holds for every tenant and every peer.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value;
 
 use super::admin::{AdminAddress, AdminConfig};
 use super::section::Section;
-use super::value::{HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, integer, string};
+use super::value::{
+    HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, duration_or_off, integer, string,
+};
 
 /// The listener, its TLS, and the bounds on peers and on the authentication cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct GatewayConfig {
     pub tls_certificate: PathBuf,
     /// The certificate's key, PEM. Was readable when the configuration was loaded; not parsed here.
     pub tls_key: PathBuf,
+    /// How often the configuration's files are looked at for a change; `None`: never.
+    pub reload_interval: Option<Duration>,
     /// How long a request's body may take to arrive after its head.
     pub request_timeout: Duration,
     /// How long a TLS handshake may take.
@@ -79,6 +83,11 @@ impl BudgetConfig {
 }
 
 impl GatewayConfig {
+    /// Every file that it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.tls_certificate, &self.tls_key].into_iter().chain(self.admin.files()).map(PathBuf::as_path)
+    }
+
     /// `None` where something required is missing; there is a fault for it then.
     #[rustfmt::skip] // One key a line: it is a table.
     pub(super) fn read(section: &mut Section) -> Option<GatewayConfig> {
@@ -90,6 +99,7 @@ impl GatewayConfig {
         if admin.listen == Some(AdminAddress::Tcp(listen)) && listen.port() != 0 {
             section.report("admin_listen", format!("must not be the address of listen, {listen}"));
         }
+        let reload_interval = section.find("reload_interval", duration_or_off(HOUR)).unwrap_or(Some(5 * SECOND));
         let request_timeout = section.find("request_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
         let handshake_timeout = section.find("handshake_timeout", duration(5 * MINUTE)).unwrap_or(10 * SECOND);
         let keep_alive_timeout = section.find("keep_alive_timeout", duration(HOUR)).unwrap_or(75 * SECOND);
@@ -106,6 +116,7 @@ impl GatewayConfig {
             admin,
             tls_certificate: tls_certificate?,
             tls_key: tls_key?,
+            reload_interval,
             request_timeout,
             handshake_timeout,
             keep_alive_timeout,

@@ -6,10 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::contents::{Contents, Digest};
 use super::fault::Fault;
 use super::section::Section;
 use super::tenant_id::TenantId;
-use super::value::{check_readable, string};
+use super::value::string;
 
 /// Whose section says something: a tenant's word beats the defaults'.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,41 +96,47 @@ fn choose_only(section: &mut Section, level: Level, sources: Vec<(String, Source
     Some(Said { value, key, file: section.file().to_owned(), level })
 }
 
-/// Fetches secrets, and keeps a list of the files it looked at.
+/// Fetches secrets, and remembers what the files held that it looked at.
 pub(super) struct Resolver<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
-    files: Vec<PathBuf>,
+    contents: Contents,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Resolver<'a> {
-        Resolver { env, files: Vec::new() }
+    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>, contents: Contents) -> Resolver<'a> {
+        Resolver { env, contents }
     }
 
     /// The secret's text. In a file's path and a variable's name `{tenant}` stands for the id.
     pub(super) fn resolve(&mut self, source: &Said<Source>, tenant: &TenantId) -> Result<String, Fault> {
         let text = match &source.value {
             Source::Inline(text) => Ok(text.clone()),
-            Source::File { directory, name } => self.read_file(directory.join(fill_in(name, tenant))),
+            Source::File { directory, name } => self.read_file(&directory.join(fill_in(name, tenant))),
             Source::Env(name) => self.read_env(&fill_in(name, tenant)),
         };
         text.map_err(|reason| source.fault(tenant, reason))
     }
 
-    /// Notes a file that the configuration depends on, whether it is there or not.
-    pub(super) fn note_file(&mut self, path: PathBuf) {
-        self.files.push(path);
+    /// What a file holds that the configuration depends on; `None` where it can't be read, which others report.
+    pub(super) fn note_file(&mut self, path: &Path) -> Option<Digest> {
+        self.contents.look(path)
     }
 
     /// Every file looked at, missing ones included.
-    pub(super) fn into_files(self) -> Vec<PathBuf> {
-        self.files
+    pub(super) fn into_contents(self) -> Contents {
+        self.contents
     }
 
-    fn read_file(&mut self, path: PathBuf) -> Result<String, String> {
-        let text = read_trimmed(&path);
-        self.note_file(path);
-        text
+    fn read_file(&mut self, path: &Path) -> Result<String, String> {
+        let cannot_read = |error| format!("cannot read {}: {error}", path.display());
+        let bytes = self.contents.read(path).map_err(cannot_read)?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+        // Without its trailing newline, which editors and `echo` put there unasked.
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(format!("{} is empty", path.display()));
+        }
+        Ok(text.to_owned())
     }
 
     fn read_env(&self, name: &str) -> Result<String, String> {
@@ -144,16 +151,4 @@ impl<'a> Resolver<'a> {
 /// Puts the tenant's id where `{tenant}` stands. An id needs no escaping in a URL, nor in a path.
 pub(super) fn fill_in(text: &str, tenant: &TenantId) -> String {
     text.replace("{tenant}", tenant.as_str())
-}
-
-/// A file's text without its trailing newline, which editors and `echo` put there unasked.
-fn read_trimmed(path: &Path) -> Result<String, String> {
-    check_readable(path)?;
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return Err(format!("{} is empty", path.display()));
-    }
-    Ok(text.to_owned())
 }

@@ -5,6 +5,7 @@ use super::database_keys::DatabaseKeys;
 use super::delivery::DeliveryConfig;
 use super::eligibility::EligibilityConfig;
 use super::fault::Fault;
+use super::pause::PauseConfig;
 use super::pool::PoolConfig;
 use super::secret::{Level, Resolver};
 use super::section::Section;
@@ -32,6 +33,8 @@ pub struct TenantConfig {
     pub delivery: DeliveryConfig,
     /// What of the overdue may be handed over.
     pub eligibility: EligibilityConfig,
+    /// Out of service on purpose.
+    pub paused: Option<PauseConfig>,
 }
 
 /// Everything that `[defaults]` may say for all tenants. Without `Debug`: a URL may hold a password.
@@ -47,7 +50,9 @@ pub(super) struct TenantSettings {
 impl TenantSettings {
     /// Reads `[defaults]` over what is built in.
     pub(super) fn read_defaults(section: &mut Section) -> TenantSettings {
-        section.refuse("name", "is each tenant's own: set it in [tenants.ID]");
+        for key in ["name", "paused"] {
+            section.refuse(key, "is each tenant's own: set it in [tenants.ID]");
+        }
         TenantSettings::read(section, Level::Defaults, &TenantSettings::default())
     }
 
@@ -71,6 +76,7 @@ impl TenantConfig {
         resolver: &mut Resolver<'_>,
     ) -> Result<TenantConfig, Vec<Fault>> {
         let name = section.require("name", string);
+        let paused = PauseConfig::read(&mut section);
         let settings = TenantSettings::read(&mut section, Level::Tenant, defaults);
         let tried_url = ["database_url", "database_url_file", "database_url_env"]
             .iter()
@@ -96,6 +102,25 @@ impl TenantConfig {
             pool: settings.pool,
             delivery: settings.delivery,
             eligibility: settings.eligibility,
+            paused,
         })
+    }
+
+    /// The settings in which this differs from another configuration of the same tenant, as the configuration groups them.
+    #[must_use]
+    pub fn differences(&self, other: &TenantConfig) -> Vec<&'static str> {
+        let TenantConfig { id: _, name, version, database, owner, pool, delivery, eligibility, paused } =
+            other;
+        let differs = [
+            ("name", self.name != *name),
+            ("version", self.version != *version),
+            ("database", self.database != *database),
+            ("owner_database", self.owner != *owner),
+            ("connections", self.pool != *pool),
+            ("deliveries", self.delivery != *delivery),
+            ("eligibility", self.eligibility != *eligibility),
+            ("paused", self.paused != *paused),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 }

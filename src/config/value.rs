@@ -81,6 +81,14 @@ pub(super) fn duration(longest: Duration) -> impl FnOnce(Value) -> Result<Durati
     duration_within(Duration::from_millis(1)..=longest)
 }
 
+/// The same, and a duration of zero switches off what it is for.
+pub(super) fn duration_or_off(longest: Duration) -> impl FnOnce(Value) -> Result<Option<Duration>, String> {
+    move |value| {
+        let duration = duration_within(Duration::ZERO..=longest)(value)?;
+        Ok(Some(duration).filter(|duration| !duration.is_zero()))
+    }
+}
+
 fn duration_within(range: RangeInclusive<Duration>) -> impl FnOnce(Value) -> Result<Duration, String> {
     move |value| {
         let duration = parse_duration(value)?;
@@ -204,6 +212,9 @@ mod tests {
     fn a_duration_of_zero_is_refused_unless_it_switches_something_off() {
         assert_eq!(duration(MINUTE)(toml("\"0s\"")).unwrap_err(), "must be 1ms to 1m, is 0s");
         assert_eq!(duration(MINUTE)(toml("\"61s\"")).unwrap_err(), "must be 1ms to 1m, is 1m 1s");
+        assert_eq!(duration_or_off(MINUTE)(toml("\"0s\"")), Ok(None));
+        assert_eq!(duration_or_off(MINUTE)(toml("\"5s\"")), Ok(Some(5 * SECOND)));
+        assert_eq!(duration_or_off(MINUTE)(toml("\"61s\"")).unwrap_err(), "must be 0s to 1m, is 1m 1s");
     }
 
     #[test]

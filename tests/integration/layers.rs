@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Every module of the crate, from the ground up: one may import those of earlier rows, none of its own row.
-const RANKS: [&[&str]; 13] = [
-    &["access_log", "certificates", "cluster", "compress", "config", "log", "tls", "transport"],
+const RANKS: [&[&str]; 14] = [
+    &["access_log", "certificates", "clock", "cluster", "compress", "config", "log", "tls", "transport"],
     &["database", "outlet", "router"],
     &["migrate", "records"],
     &["ledger"],
@@ -17,7 +17,8 @@ const RANKS: [&[&str]; 13] = [
     &["problem"],
     &["response"],
     &["handler"],
-    &["admin", "listener", "sweep"],
+    &["listener", "reload", "sweep"],
+    &["admin"],
     &["cli"],
 ];
 

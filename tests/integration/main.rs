@@ -27,6 +27,7 @@ mod preflight;
 mod preview;
 mod process;
 mod refusals;
+mod reload;
 mod replication;
 mod support;
 mod tokens;

@@ -52,20 +52,6 @@ async fn serve_serves_until_sigterm_and_exits_0() {
 }
 
 #[tokio::test]
-async fn a_sighup_is_noted_and_ends_nothing() {
-    let (_directory, config, _database) = prepare(TestGateway::with_tenants(["A"]).overdue("A", 2)).await;
-    let mut serving = Serving::start(&config).await;
-
-    serving.signal(Signal::SIGHUP);
-    wait_until("the signal is noted", async || serving.written().contains("SIGHUP")).await;
-    let answer = serving.vendor("A", TOKEN).claim().await;
-    serving.signal(Signal::SIGTERM);
-
-    assert_eq!(answer.records().len(), 2);
-    assert_eq!(serving.wait().await, Some(0));
-}
-
-#[tokio::test]
 async fn a_slow_reader_gets_the_whole_answer_while_the_process_drains() {
     let builder =
         TestGateway::with_tenants(["A"]).overdue("A", MANY).gateway_setting("drain_timeout = \"1m\"");

@@ -233,7 +233,7 @@ async fn concurrent_first_calls_with_one_token_make_one_look_up() {
     let tenant = tenant(&gateway);
 
     for token in ["unknown", TOKEN] {
-        let authenticator = Authenticator::new(&gateway.inner.config);
+        let authenticator = Authenticator::new(&gateway.inner.config());
         let credential = from_here(token);
         let calls = (0..30).map(|_| authenticator.authenticate(&tenant, &credential));
         let verdicts = join_all(calls).await;
@@ -252,7 +252,7 @@ async fn a_flood_of_bad_tokens_pushes_out_no_good_verdict() {
         .tenant_setting("A", "lock_timeout = \"100ms\"")
         .start()
         .await;
-    let (tenant, authenticator) = (tenant(&gateway), Authenticator::new(&gateway.inner.config));
+    let (tenant, authenticator) = (tenant(&gateway), Authenticator::new(&gateway.inner.config()));
     authenticator.authenticate(&tenant, &from_here(TOKEN)).await.unwrap();
 
     for number in 0..200 {

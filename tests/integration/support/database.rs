@@ -175,6 +175,19 @@ impl TestDatabase {
         .await
     }
 
+    /// The process ids of gateways' sessions on this database.
+    pub async fn gateway_pids(&self) -> Vec<i32> {
+        let rows = self
+            .query(
+                "SELECT pid FROM pg_stat_activity
+                  WHERE datname = current_database() AND application_name LIKE 'turnpike/%'
+                  ORDER BY pid",
+                &[],
+            )
+            .await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Whether a gateway's session waits for a lock.
     pub async fn gateway_waits(&self) -> bool {
         self.count(

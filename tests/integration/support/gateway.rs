@@ -14,11 +14,14 @@ use turnpike::admin::Admin;
 use turnpike::admin::keys::OperatorKeys;
 use turnpike::admin::listener::AdminListener;
 use turnpike::certificates::create_authority_and_server;
+use turnpike::clock::Clock;
 use turnpike::cluster::Cluster;
-use turnpike::config::{AdminAddress, Config};
+use turnpike::config::{AdminAddress, Config, TenantId};
 use turnpike::handler::Gateway;
 use turnpike::listener::Listener;
-use turnpike::tls;
+use turnpike::reload::Reloader;
+use turnpike::tenant::Tenant;
+use turnpike::tls::{self, Identity, Pair};
 
 use super::database::{GATEWAY_ROLE, OWNER_ROLE, TestDatabase, cluster};
 use super::vendor::Vendor;
@@ -43,6 +46,7 @@ pub struct GatewayBuilder {
     tenants: BTreeMap<String, TenantPlan>,
     gateway: String,
     cluster: Option<&'static Cluster>,
+    clock: Option<Clock>,
 }
 
 #[derive(Default)]
@@ -62,6 +66,7 @@ pub struct TestGateway {
     pub inner: Arc<Gateway>,
     /// Where operators are served, if the configuration says so.
     pub admin: Option<AdminAddress>,
+    pub reloader: Arc<Reloader>,
     databases: BTreeMap<String, TestDatabase>,
     running: Option<JoinHandle<()>>,
 }
@@ -89,6 +94,17 @@ impl TestGateway {
 
     pub fn config_file(&self) -> PathBuf {
         self.directory.path().join("tenants.toml")
+    }
+
+    /// Changes the configuration's text; nothing is reloaded.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config_file()).unwrap();
+        fs::write(self.config_file(), change(text)).unwrap();
+    }
+
+    /// The directory's tenant of this id, which must be served.
+    pub fn tenant(&self, id: &str) -> Arc<Tenant> {
+        self.inner.directory.find(&TenantId::parse(id).unwrap()).unwrap()
     }
 }
 
@@ -134,6 +150,12 @@ impl GatewayBuilder {
     /// Leaves the tenant's database without schema.
     pub fn bare(mut self, tenant: &str) -> Self {
         self.tenants.get_mut(tenant).unwrap().bare = true;
+        self
+    }
+
+    /// Has the gateway go by this clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -190,20 +212,32 @@ impl GatewayBuilder {
 
     pub async fn start(self) -> TestGateway {
         let (directory, databases) = self.prepare().await;
-        let config = Config::load(&directory.path().join("tenants.toml")).unwrap();
-        let (address, inner, running) = serve(&config).await;
-        let admin = serve_operators(&config, &inner).await;
-        TestGateway { address, directory, inner, admin, databases, running: Some(running) }
+        let file = directory.path().join("tenants.toml");
+        let Served { address, gateway, reloader, running } =
+            serve(&file, self.clock.unwrap_or_else(Clock::system)).await;
+        let admin = serve_operators(&Config::load(&file).unwrap(), &gateway).await;
+        TestGateway { address, directory, inner: gateway, admin, reloader, databases, running: Some(running) }
     }
 }
 
-async fn serve(config: &Config) -> (SocketAddr, Arc<Gateway>, JoinHandle<()>) {
-    let gateway = Arc::new(Gateway::new(config));
-    let tls = tls::server_config(&config.gateway.tls_certificate, &config.gateway.tls_key).unwrap();
+struct Served {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    reloader: Arc<Reloader>,
+    running: JoinHandle<()>,
+}
+
+async fn serve(file: &Path, clock: Clock) -> Served {
+    let config = Config::load(file).unwrap();
+    let gateway = Arc::new(Gateway::with_clock(&config, clock));
+    let pair = Pair::read(&config.gateway.tls_certificate, &config.gateway.tls_key).unwrap();
+    let identity = Identity::new(pair);
+    let tls = identity.server_config();
+    let reloader = Reloader::new(file.to_owned(), &config, Arc::clone(&gateway), identity);
     let listener = Listener::bind(config.gateway.listen, tls, Arc::clone(&gateway)).await.unwrap();
     let address = listener.address().unwrap();
     let running = tokio::spawn(listener.run(pending()));
-    (address, gateway, running)
+    Served { address, gateway, reloader, running }
 }
 
 /// Serves operators until the test's runtime ends.
@@ -220,7 +254,6 @@ async fn serve_operators(config: &Config, gateway: &Arc<Gateway>) -> Option<Admi
 
 /// A second gateway on the databases of a first, as another process on another machine would be.
 pub async fn second_gateway(config_file: &Path) -> (SocketAddr, JoinHandle<()>) {
-    let config = Config::load(config_file).unwrap();
-    let (address, _gateway, running) = serve(&config).await;
-    (address, running)
+    let served = serve(config_file, Clock::system()).await;
+    (served.address, served.running)
 }
