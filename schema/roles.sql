@@ -17,7 +17,8 @@ DECLARE
         'users',
         'payments', 'collection_holds',
         'api_tokens', 'api_permissions',
-        'collection_batches'
+        'collection_batches',
+        'audit_log'
     ];
     table_name text;
 BEGIN
@@ -65,9 +66,19 @@ BEGIN
         gateway_role
     );
 
-    -- Issue, rotate and revoke. A token is never deleted: the ledger refers to it.
+    -- Issue, rotate, change and revoke. A token is never deleted: the ledger refers to it.
     EXECUTE format('GRANT INSERT ON TABLE public.api_tokens, public.api_permissions TO %I', gateway_role);
-    EXECUTE format('GRANT UPDATE (revoked_at, revoked_by, expires_at) ON TABLE public.api_tokens TO %I', gateway_role);
+    EXECUTE format(
+        'GRANT UPDATE (revoked_at, revoked_by, expires_at, allowed_addresses, field_profile)'
+        ' ON TABLE public.api_tokens TO %I',
+        gateway_role
+    );
+
+    -- Insert alone, and neither the time nor the role: those are the database's own word.
+    EXECUTE format(
+        'GRANT INSERT (actor, action, object, reason, request_id, detail) ON TABLE public.audit_log TO %I',
+        gateway_role
+    );
 
     EXECUTE format(
         'GRANT EXECUTE ON FUNCTION public.violation_balance(numeric, numeric, text, numeric, numeric, numeric) TO %I',

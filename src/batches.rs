@@ -1,6 +1,7 @@
 //! A vendor's own batches: list them, hand one over again, take note of a receipt.
 //!
-//! Everything is looked up by the token's hash: another token's batch isn't there, whoever may know its number.
+//! Everything is looked up by the token's hash, among the batches of its line (a token and what it was rotated to): another
+//! token's batch isn't there, whoever may know its number.
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -46,7 +47,7 @@ pub enum BatchError {
     Database(#[from] DatabaseError),
 }
 
-/// The token's batches, and whether there are more behind the page. A void one handed nothing over and isn't listed.
+/// The batches of the token's line, and whether there are more behind the page. A void one handed nothing over and isn't listed.
 pub async fn list(
     database: &Database,
     token: &TokenHash,

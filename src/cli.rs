@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 refused or found wanting, 2 not understood.
 
+mod acting;
+mod audit;
 mod batch;
 mod check;
 mod demo;
@@ -42,7 +44,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Bring tenants' schemas and grants up to date
     Migrate(migrate::MigrateArgs),
-    /// Issue, list and revoke vendors' API tokens
+    /// Issue, list, rotate, change, revoke and import vendors' API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Tell who received what and when; void or requeue a batch
@@ -51,6 +53,9 @@ enum Command {
     /// Make operators' keys, and tokens for the admin API
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
+    /// Tell what operators did to a tenant's tokens and batches
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Tell, rule by rule, why a violation is or isn't eligible
     Explain(explain::ExplainArgs),
     /// Fill a tenant's database with realistic data, for load tests
@@ -72,6 +77,8 @@ pub enum CommandError {
     Connect(#[from] ConnectError),
     #[error("{tenant}: could not {attempt}")]
     Database { tenant: TenantId, attempt: &'static str, source: DatabaseError },
+    #[error("{tenant}")]
+    Token { tenant: TenantId, source: crate::tokens::TokenError },
     #[error("{0}")]
     Refused(String),
     #[error("could not {attempt}")]
@@ -100,6 +107,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Token(command) => token::run(command, config).await,
         Command::Batch(command) => batch::run(command, config).await,
         Command::Operator(command) => operator::run(command),
+        Command::Audit(command) => audit::run(command, config).await,
         Command::Explain(args) => explain::run(args, config).await,
         Command::Sample(args) => sample::run(args, config).await,
         Command::Demo(args) => demo::run(args).await.map_err(CommandError::from),

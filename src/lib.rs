@@ -9,9 +9,10 @@
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
 //! words, and [`access_log`] writes the request's one line.
 //!
-//! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`]. Beside: [`reload`] puts a changed configuration into force, [`sweep`] voids what a crashed gateway
-//! left open, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`cli`] is the command line, and
-//! [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
+//! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`]. Beside: [`reload`] puts a changed
+//! configuration into force, [`sweep`] voids what a crashed gateway left open, [`tokens`] makes, rotates and revokes vendors'
+//! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`cli`] is
+//! the command line, and [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
 
 pub mod listener;
 pub mod tls;
@@ -40,6 +41,8 @@ pub mod log;
 
 pub mod reload;
 pub mod sweep;
+pub mod tokens;
+pub mod audit;
 pub mod admin;
 pub mod migrate;
 pub mod cli;

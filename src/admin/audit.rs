@@ -40,6 +40,10 @@ impl Audit {
         Self { operation, peer, request_id, started, fields: Mutex::default() }
     }
 
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
     /// Who it is, once that is proved.
     pub fn actor(&self, actor: &str) {
         self.fields().actor = Some(actor.to_owned());

@@ -55,15 +55,15 @@ pub async fn show(tenant: &Tenant, call: &Call<'_>) -> Result<Answer, AdminProbl
 pub async fn void(tenant: &Tenant, call: &Call<'_>) -> Result<Answer, AdminProblem> {
     call.query([])?;
     let (batch_id, reason) = (note_batch(call), call.reason()?);
-    let freed = oversight::void(tenant.ledger(), batch_id, &reason).await;
+    let freed = oversight::void(tenant.database(), batch_id, &call.actor(&reason)).await;
     let freed = freed.map_err(|error| refused(call.audit, &error))?;
-    Ok(answer::json(&Freed { batch_id, freed: i64::try_from(freed).unwrap_or(i64::MAX) }))
+    Ok(answer::json(&Freed { batch_id, freed }))
 }
 
 pub async fn requeue(tenant: &Tenant, call: &Call<'_>) -> Result<Answer, AdminProblem> {
     call.query([])?;
     let (batch_id, reason) = (note_batch(call), call.reason()?);
-    let freed = oversight::requeue(tenant.database(), batch_id, &call.operator.actor, &reason).await;
+    let freed = oversight::requeue(tenant.database(), batch_id, &call.actor(&reason)).await;
     let freed = freed.map_err(|error| refused(call.audit, &error))?;
     Ok(answer::json(&Freed { batch_id, freed }))
 }

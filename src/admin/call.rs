@@ -16,6 +16,7 @@ use super::audit::Audit;
 use super::operator::Operator;
 use super::problem::AdminProblem;
 use super::router::Route;
+use crate::audit::Actor;
 use crate::config::TenantId;
 
 const BODY_LIMIT: usize = 16 * 1024;
@@ -63,6 +64,12 @@ impl<'a> Call<'a> {
     pub fn tenant_id(&self) -> Result<&TenantId, AdminProblem> {
         let tenant = self.route.tenant.as_ref().filter(|tenant| self.operator.sees(tenant));
         tenant.ok_or(AdminProblem::UnknownTenant)
+    }
+
+    /// Who does it and why, for the tenant's audit log.
+    pub fn actor(&self, reason: &str) -> Actor {
+        let request_id = Some(self.audit.request_id().to_owned());
+        Actor { name: self.operator.actor.clone(), reason: Some(reason.to_owned()), request_id }
     }
 
     /// The query's parameters, each of them known and none twice.

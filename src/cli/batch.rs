@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use super::acting::Acting;
 use super::{CommandError, CommandResult, find_tenant, parse_tenant, print_json, table};
 use crate::config::{TenantConfig, TenantId};
 use crate::database::Database;
+use crate::ledger::OversightError;
 use crate::ledger::oversight::{self, BatchEntry, BatchQuery};
-use crate::ledger::{Ledger, OversightError};
 
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
@@ -72,9 +73,11 @@ pub struct VoidArgs {
     tenant: TenantId,
     #[arg(long, value_name = "N")]
     batch_id: i64,
-    /// Why; stays in the ledger
+    /// Why; stays in the ledger and in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    #[command(flatten)]
+    acting: Acting,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,12 +86,11 @@ pub struct RequeueArgs {
     tenant: TenantId,
     #[arg(long, value_name = "N")]
     batch_id: i64,
-    /// Why; stays in the ledger
+    /// Why; stays in the ledger and in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who decides it; stays in the ledger
-    #[arg(long, value_name = "NAME", env = "USER")]
-    actor: String,
+    #[command(flatten)]
+    acting: Acting,
 }
 
 pub async fn run(command: &BatchCommand, config: &Path) -> CommandResult {
@@ -117,13 +119,6 @@ fn refused(tenant: &TenantConfig, batch_id: i64) -> impl FnOnce(OversightError) 
             }
         })
     }
-}
-
-fn require_reason(reason: &str) -> Result<(), CommandError> {
-    if reason.trim().is_empty() {
-        return Err(CommandError::Refused("--reason must say why".to_owned()));
-    }
-    Ok(())
 }
 
 /// What became of it after it was released, or why it wasn't.
@@ -158,7 +153,7 @@ async fn list(args: &ListArgs, config: &Path) -> CommandResult {
         table.add_row([
             batch.batch_id.to_string(),
             batch.vendor.clone().unwrap_or_else(|| "-".to_owned()),
-            batch.field_profile.clone(),
+            batch.field_profile.clone().unwrap_or_else(|| "-".to_owned()),
             batch.state.clone(),
             batch.records.to_string(),
             time(Some(batch.claimed_at)),
@@ -188,24 +183,18 @@ async fn show(args: &ShowArgs, config: &Path) -> CommandResult {
 }
 
 async fn void(args: &VoidArgs, config: &Path) -> CommandResult {
-    require_reason(&args.reason)?;
+    let actor = args.acting.actor(Some(&args.reason))?;
     let tenant = find_tenant(config, &args.tenant)?;
-    let database = Database::open(&tenant)?;
-    let ledger = Ledger::new(database, "turnpike batch void".to_owned(), tenant.delivery.lease);
-    let count = oversight::void(&ledger, args.batch_id, &args.reason).await;
+    let count = oversight::void(&Database::open(&tenant)?, args.batch_id, &actor).await;
     let count = count.map_err(refused(&tenant, args.batch_id))?;
     println!("voided batch {}: the next call gets its {count} violations", args.batch_id);
     Ok(ExitCode::SUCCESS)
 }
 
 async fn requeue(args: &RequeueArgs, config: &Path) -> CommandResult {
-    require_reason(&args.reason)?;
-    if args.actor.trim().is_empty() {
-        return Err(CommandError::Refused("--actor must name somebody".to_owned()));
-    }
+    let actor = args.acting.actor(Some(&args.reason))?;
     let tenant = find_tenant(config, &args.tenant)?;
-    let database = Database::open(&tenant)?;
-    let freed = oversight::requeue(&database, args.batch_id, &args.actor, &args.reason).await;
+    let freed = oversight::requeue(&Database::open(&tenant)?, args.batch_id, &actor).await;
     let freed = freed.map_err(refused(&tenant, args.batch_id))?;
     println!("requeued batch {}: {freed} violations may be handed out again", args.batch_id);
     Ok(ExitCode::SUCCESS)

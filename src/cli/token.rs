@@ -1,8 +1,10 @@
-//! `turnpike token issue | list | revoke`
+//! `turnpike token issue | list | rotate | update | revoke | import`
 //!
-//! A token is printed once, when it is issued; the database keeps its SHA-256 alone.
+//! A token is printed once, when it is made; the database keeps its SHA-256 alone.
 
-use std::net::IpAddr;
+mod import;
+mod list;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,26 +12,31 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use rand::Rng;
-use rand::distr::Alphanumeric;
 use serde::Serialize;
 
-use super::{CommandError, CommandResult, find_tenant, parse_tenant, print_json, table};
-use crate::auth::hash_token;
-use crate::config::TenantId;
-use crate::database::{Database, DatabaseError, Row, statements as sql};
-
-/// Tokens that we issue have exactly the contract's maximum of 50 characters.
-const TOKEN_LENGTH: usize = 50;
+use super::acting::Acting;
+use super::{CommandError, CommandResult, find_tenant, parse_tenant, print_json};
+use crate::config::{TenantConfig, TenantId};
+use crate::database::Database;
+use crate::records::FieldProfile;
+use crate::tokens::{
+    self, Amendment, Expiry, Permission, PlainToken, Rotation, TokenError, TokenOrder, parse_network,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Issue a token to a vendor; it is shown once and can't be shown again
     Issue(IssueArgs),
-    /// List a tenant's tokens, never the tokens themselves
-    List(ListArgs),
+    /// List tokens, never the tokens themselves
+    List(list::ListArgs),
+    /// Replace a token by a new one for the same vendor; the old one goes on for a while
+    Rotate(RotateArgs),
+    /// Change where a token may be used, what it sees or when it expires
+    Update(UpdateArgs),
     /// Revoke a token; no claim that begins afterwards gets anything
     Revoke(RevokeArgs),
+    /// Store tokens that vendors have from another system, as their hashes
+    Import(import::ImportArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,21 +62,64 @@ pub struct IssueArgs {
     /// Accept the token only from these addresses
     #[arg(long, value_name = "CIDR", value_parser = parse_network, num_args = 1..)]
     allow: Vec<IpNet>,
-    /// Print the token and nothing else
-    #[arg(long)]
-    quiet: bool,
-    /// Print as JSON
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
+    #[command(flatten)]
+    printing: Printing,
+    /// Why; stays in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    acting: Acting,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ListArgs {
+pub struct RotateArgs {
     #[arg(long, value_name = "ID", value_parser = parse_tenant)]
     tenant: TenantId,
-    /// Print as JSON
+    /// The number of the token to replace, as `token list` shows it
+    #[arg(long, value_name = "N")]
+    token_id: i64,
+    /// How long the old token goes on, unless it ends sooner; 0s ends it now
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "7d")]
+    overlap: Duration,
+    /// How long the new token is valid, or `never` to expire; without it, as long as the old one was
+    #[arg(long, value_name = "DURATION", value_parser = parse_expiry)]
+    expires_in: Option<Expiry>,
+    #[command(flatten)]
+    printing: Printing,
+    /// Why; stays in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct UpdateArgs {
+    #[arg(long, value_name = "ID", value_parser = parse_tenant)]
+    tenant: TenantId,
+    /// The number that `token list` shows
+    #[arg(long, value_name = "N")]
+    token_id: i64,
+    /// Accept the token from these addresses and no others
+    #[arg(long, value_name = "CIDR", value_parser = parse_network, num_args = 1..)]
+    allow: Vec<IpNet>,
+    /// Accept the token from anywhere
+    #[arg(long, conflicts_with = "allow")]
+    allow_anywhere: bool,
+    /// How long the token is valid from now on, or `never` to expire
+    #[arg(long, value_name = "DURATION", value_parser = parse_expiry)]
+    expires_in: Option<Expiry>,
+    /// Which columns the vendor sees
+    #[arg(long, value_enum)]
+    fields: Option<Fields>,
+    /// Print the token as it is then, as JSON
     #[arg(long)]
     json: bool,
+    /// Why; stays in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    acting: Acting,
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +129,22 @@ pub struct RevokeArgs {
     /// The number that `token list` shows
     #[arg(long, value_name = "N")]
     token_id: i64,
+    /// Why; stays in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// How a new token is shown.
+#[derive(Debug, clap::Args)]
+struct Printing {
+    /// Print the token and nothing else
+    #[arg(long)]
+    quiet: bool,
+    /// Print as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -91,191 +157,178 @@ enum Fields {
     Minimal,
 }
 
-impl Fields {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Standard => "standard",
-            Self::Minimal => "minimal",
+impl From<Fields> for FieldProfile {
+    fn from(fields: Fields) -> Self {
+        match fields {
+            Fields::Full => Self::Full,
+            Fields::Standard => Self::Standard,
+            Fields::Minimal => Self::Minimal,
         }
     }
 }
 
-#[derive(Debug, Clone)]
-struct Permission {
-    action: String,
-    resource: String,
+fn parse_permission(text: &str) -> Result<Permission, &'static str> {
+    Permission::parse(text).ok_or("write it as ACTION:RESOURCE, like user-create:violation_collection")
 }
 
-fn parse_permission(text: &str) -> Result<Permission, String> {
-    match text.split_once(':') {
-        Some((action, resource)) if !action.is_empty() && !resource.is_empty() => {
-            Ok(Permission { action: action.to_owned(), resource: resource.to_owned() })
-        }
-        _ => Err("write it as ACTION:RESOURCE, like user-create:violation_collection".to_owned()),
+fn parse_expiry(text: &str) -> Result<Expiry, humantime::DurationError> {
+    match text {
+        "never" => Ok(Expiry::Never),
+        _ => humantime::parse_duration(text).map(Expiry::In),
     }
-}
-
-/// A network or a single address. Host bits are dropped: PostgreSQL's `cidr` refuses them.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse::<IpNet>().or_else(|_not_a_network| text.parse::<IpAddr>().map(IpNet::from));
-    network
-        .map(|network| network.trunc())
-        .map_err(|_neither| "write it like 192.0.2.0/24 or 2001:db8::/32".to_owned())
 }
 
 pub async fn run(command: &TokenCommand, config: &Path) -> CommandResult {
     match command {
         TokenCommand::Issue(args) => issue(args, config).await,
-        TokenCommand::List(args) => list(args, config).await,
+        TokenCommand::List(args) => list::run(args, config).await,
+        TokenCommand::Rotate(args) => rotate(args, config).await,
+        TokenCommand::Update(args) => update(args, config).await,
         TokenCommand::Revoke(args) => revoke(args, config).await,
+        TokenCommand::Import(args) => import::run(args, config).await,
     }
 }
 
-fn failed(tenant: &TenantId, attempt: &'static str) -> impl FnOnce(DatabaseError) -> CommandError {
-    move |source| CommandError::Database { tenant: tenant.clone(), attempt, source }
+fn failed(tenant: &TenantConfig) -> impl FnOnce(TokenError) -> CommandError {
+    let tenant = tenant.id.clone();
+    move |source| CommandError::Token { tenant, source }
+}
+
+fn until(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "until revoked".to_owned(), |at| format!("until {at}"))
+}
+
+/// Prints what was made; `told` is for people, and stands before the token.
+fn print_token(printing: &Printing, token: &PlainToken, told: &str, json: &impl Serialize) {
+    if printing.quiet {
+        println!("{}", token.reveal());
+    } else if printing.json {
+        print_json(json);
+    } else {
+        println!("{told}; it is shown this once:\n{}", token.reveal());
+    }
 }
 
 #[derive(Serialize)]
-struct Issued {
-    tenant: String,
+struct Issued<'a> {
+    tenant: &'a str,
     token_id: i64,
-    vendor: String,
-    fields: &'static str,
+    vendor: &'a str,
+    fields: &'a str,
     expires_at: Option<Timestamp>,
-    token: String,
+    token: &'a str,
 }
 
 async fn issue(args: &IssueArgs, config: &Path) -> CommandResult {
+    let actor = args.acting.actor(args.reason.as_deref())?;
     let tenant = find_tenant(config, &args.tenant)?;
-    if args.vendor.trim().is_empty() {
-        return Err(CommandError::Refused("--vendor must name somebody".to_owned()));
-    }
-    let token: String = rand::rng().sample_iter(Alphanumeric).take(TOKEN_LENGTH).map(char::from).collect();
-    let database = Database::open(&tenant)?;
-    let hash = hash_token(&token);
-    let expires_in = args.expires_in.map(|duration| duration.as_secs_f64());
-    let allowed: Vec<String> = args.allow.iter().map(ToString::to_string).collect();
-    let allowed = (!allowed.is_empty()).then_some(allowed);
-    let (actions, resources): (Vec<&str>, Vec<&str>) =
-        args.permission.iter().map(|p| (p.action.as_str(), p.resource.as_str())).unzip();
-    let rows = database
-        .query(
-            &sql::TOKEN_ISSUE,
-            &[
-                &hash.as_slice(),
-                &args.vendor,
-                &args.fields.as_str(),
-                &args.sandbox,
-                &expires_in,
-                &allowed,
-                &actions,
-                &resources,
-            ],
-        )
-        .await
-        .map_err(failed(&tenant.id, "issue the token"))?;
-    let row = rows.first().ok_or_else(|| CommandError::Refused("the database issued no token".to_owned()))?;
-    let issued = Issued {
-        tenant: tenant.id.to_string(),
-        token_id: row.get("token_id"),
+    let order = TokenOrder {
         vendor: args.vendor.clone(),
-        fields: args.fields.as_str(),
-        expires_at: row.get("expires_at"),
-        token,
+        permissions: args.permission.clone(),
+        profile: args.fields.into(),
+        sandbox: args.sandbox,
+        expires_in: args.expires_in,
+        allowed: args.allow.clone(),
     };
-    if args.quiet {
-        println!("{}", issued.token);
-    } else if args.json {
-        print_json(&issued);
-    } else {
-        let until = issued.expires_at.map_or_else(|| "until revoked".to_owned(), |at| format!("until {at}"));
-        println!(
-            "token {} for {} at {}, {} fields, {until}; it is shown this once:\n{}",
-            issued.token_id, issued.vendor, issued.tenant, issued.fields, issued.token
-        );
-    }
+    let issued = tokens::issue(&Database::open(&tenant)?, &order, &actor).await.map_err(failed(&tenant))?;
+    let told = format!(
+        "token {} for {} at {}, {} fields, {}",
+        issued.token_id,
+        order.vendor,
+        tenant.id,
+        order.profile.as_str(),
+        until(issued.expires_at)
+    );
+    let json = Issued {
+        tenant: tenant.id.as_str(),
+        token_id: issued.token_id,
+        vendor: &order.vendor,
+        fields: order.profile.as_str(),
+        expires_at: issued.expires_at,
+        token: issued.token.reveal(),
+    };
+    print_token(&args.printing, &issued.token, &told, &json);
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]
-struct Listed {
-    token_id: i64,
-    vendor: String,
-    status: String,
-    fields: String,
-    sandbox: bool,
-    permissions: Vec<String>,
-    allowed_addresses: Option<Vec<String>>,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-    last_claim: Option<Timestamp>,
+struct Rotated<'a> {
+    #[serde(flatten)]
+    issued: Issued<'a>,
+    rotated_from: i64,
+    old_expires_at: Option<Timestamp>,
+    old_revoked_at: Option<Timestamp>,
 }
 
-impl From<&Row> for Listed {
-    fn from(row: &Row) -> Self {
-        Self {
-            token_id: row.get("token_id"),
-            vendor: row.get("vendor"),
-            status: row.get("status"),
-            fields: row.get("field_profile"),
-            sandbox: row.get("sandbox"),
-            permissions: row.get("permissions"),
-            allowed_addresses: row.get("allowed_addresses"),
-            created_at: row.get("created_at"),
-            created_by: row.get("created_by"),
-            expires_at: row.get("expires_at"),
-            revoked_at: row.get("revoked_at"),
-            last_claim: row.get("last_claim"),
-        }
-    }
-}
-
-async fn list(args: &ListArgs, config: &Path) -> CommandResult {
+async fn rotate(args: &RotateArgs, config: &Path) -> CommandResult {
+    let actor = args.acting.actor(args.reason.as_deref())?;
     let tenant = find_tenant(config, &args.tenant)?;
-    let rows = Database::open(&tenant)?.query(&sql::TOKEN_LIST, &[]).await;
-    let rows = rows.map_err(failed(&tenant.id, "list the tokens"))?;
-    let tokens: Vec<Listed> = rows.iter().map(Listed::from).collect();
+    let rotation = Rotation { token_id: args.token_id, overlap: args.overlap, expiry: args.expires_in };
+    let rotated =
+        tokens::rotate(&Database::open(&tenant)?, &rotation, &actor).await.map_err(failed(&tenant))?;
+    let old = match rotated.old_revoked_at {
+        Some(at) => format!("token {} stays revoked, since {at}", args.token_id),
+        None => format!("token {} is valid {}", args.token_id, until(rotated.old_expires_at)),
+    };
+    let told = format!(
+        "{old}; token {} takes over for {} at {}, {} fields, {}",
+        rotated.token_id,
+        rotated.vendor,
+        tenant.id,
+        rotated.fields,
+        until(rotated.expires_at)
+    );
+    let json = Rotated {
+        issued: Issued {
+            tenant: tenant.id.as_str(),
+            token_id: rotated.token_id,
+            vendor: &rotated.vendor,
+            fields: &rotated.fields,
+            expires_at: rotated.expires_at,
+            token: rotated.token.reveal(),
+        },
+        rotated_from: args.token_id,
+        old_expires_at: rotated.old_expires_at,
+        old_revoked_at: rotated.old_revoked_at,
+    };
+    print_token(&args.printing, &rotated.token, &told, &json);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn update(args: &UpdateArgs, config: &Path) -> CommandResult {
+    let actor = args.acting.actor(args.reason.as_deref())?;
+    let tenant = find_tenant(config, &args.tenant)?;
+    let allowed = (args.allow_anywhere || !args.allow.is_empty()).then(|| args.allow.clone());
+    let amendment = Amendment { profile: args.fields.map(Into::into), allowed, expiry: args.expires_in };
+    let database = Database::open(&tenant)?;
+    let token =
+        tokens::update(&database, args.token_id, &amendment, &actor).await.map_err(failed(&tenant))?;
     if args.json {
-        print_json(&tokens);
+        print_json(&token);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table =
-        table(["id", "vendor", "status", "fields", "permissions", "from", "expires", "last claim"]);
-    let day = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.strftime("%F").to_string());
-    for token in &tokens {
-        table.add_row([
-            token.token_id.to_string(),
-            token.vendor.clone(),
-            token.status.clone(),
-            token.fields.clone(),
-            token.permissions.join(" "),
-            token
-                .allowed_addresses
-                .as_ref()
-                .map_or_else(|| "anywhere".to_owned(), |networks| networks.join(" ")),
-            day(token.expires_at),
-            day(token.last_claim),
-        ]);
-    }
-    println!("{table}");
+    let from = token.allowed_addresses.map_or_else(|| "anywhere".to_owned(), |networks| networks.join(" "));
+    println!(
+        "token {} of {} at {}: {} fields, from {from}, {}",
+        token.token_id,
+        token.vendor,
+        tenant.id,
+        token.fields,
+        until(token.expires_at)
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 async fn revoke(args: &RevokeArgs, config: &Path) -> CommandResult {
+    let actor = args.acting.actor(args.reason.as_deref())?;
     let tenant = find_tenant(config, &args.tenant)?;
-    let rows = Database::open(&tenant)?.query(&sql::TOKEN_REVOKE, &[&args.token_id]).await;
-    let rows = rows.map_err(failed(&tenant.id, "revoke the token"))?;
-    let Some(row) = rows.first() else {
-        return Err(CommandError::Refused(format!("{} has no token {}", tenant.id, args.token_id)));
-    };
-    let (vendor, at): (String, Timestamp) = (row.get("vendor"), row.get("revoked_at"));
-    if row.get("now") {
-        println!("revoked token {} of {vendor} at {}", args.token_id, tenant.id);
+    let revoked = tokens::revoke(&Database::open(&tenant)?, args.token_id, &actor).await;
+    let revoked = revoked.map_err(failed(&tenant))?;
+    let (id, vendor, tenant) = (args.token_id, revoked.vendor, tenant.id);
+    if revoked.now {
+        println!("revoked token {id} of {vendor} at {tenant}");
     } else {
-        println!("token {} of {vendor} at {} was revoked already, on {at}", args.token_id, tenant.id);
+        println!("token {id} of {vendor} at {tenant} was revoked already, on {}", revoked.revoked_at);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -35,7 +35,8 @@ statements! {
     BATCH_MISSING = "batch_missing" [UUID];
     BATCH_SEARCH = "batch_search" [TEXT, INT4, TEXT, INT8];
     BATCH_SHOW = "batch_show" [INT8];
-    BATCH_REQUEUE = "batch_requeue" [INT8, TEXT, TEXT];
+    BATCH_VOID = "batch_void" [INT8, TEXT, TEXT, TEXT];
+    BATCH_REQUEUE = "batch_requeue" [INT8, TEXT, TEXT, TEXT];
     BATCH_ACKNOWLEDGE = "batch_acknowledge" [BYTEA, INT8, INT8];
     RENEW = "renew" [UUID, FLOAT8];
     RELEASE = "release" [UUID, INT4_ARRAY];
@@ -46,9 +47,19 @@ statements! {
     EXPLAIN = "explain" [TEXT, INT4, NUMERIC, INT4_ARRAY];
     CHECK = "check" [];
     SCHEMA_VERSION = "schema_version" [];
-    TOKEN_ISSUE = "token_issue" [BYTEA, TEXT, TEXT, BOOL, FLOAT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY];
-    TOKEN_LIST = "token_list" [];
-    TOKEN_REVOKE = "token_revoke" [INT8];
+    TOKEN_ISSUE = "token_issue" [BYTEA, TEXT, TEXT, BOOL, FLOAT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT, TEXT, TEXT];
+    TOKEN_LIST = "token_list" [INT8, FLOAT8];
+    TOKEN_LOCK = "token_lock" [INT8];
+    TOKEN_ROTATE = "token_rotate" [INT8, BYTEA, FLOAT8, FLOAT8, BOOL, TEXT, TEXT, TEXT];
+    TOKEN_AMEND = "token_amend" [INT8, TEXT, BOOL, TEXT_ARRAY, BOOL, FLOAT8, TEXT, TEXT, TEXT];
+    TOKEN_REVOKE = "token_revoke" [INT8, TEXT, TEXT, TEXT];
+    TOKEN_KNOWN = "token_known" [BYTEA_ARRAY, TIMESTAMPTZ_ARRAY];
+    TOKEN_IMPORT = "token_import" [
+        BYTEA_ARRAY, TEXT_ARRAY, TEXT_ARRAY, BOOL_ARRAY, TIMESTAMPTZ_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+        TEXT, TEXT, TEXT
+    ];
+    AUDIT_RECORD = "audit_record" [TEXT, TEXT, TEXT, TEXT, TEXT, TEXT];
+    AUDIT_LIST = "audit_list" [FLOAT8, TIMESTAMPTZ, TEXT, TEXT, INT8];
     VIOLATIONS = "records/violations" [UUID, INT4, INT4, INT4_ARRAY];
     VEHICLES = "records/vehicles" [INT4_ARRAY];
     PEOPLE = "records/people" [INT4_ARRAY, INT4_ARRAY, BOOL];

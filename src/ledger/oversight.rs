@@ -1,14 +1,13 @@
 //! The ledger as operators see it: who received what and when, and the taking back of a batch.
 //!
 //! A privacy commissioner asks for that by person, a vendor's help desk by batch, the institution by ticket. Says no more of a
-//! violation than its number and its ticket.
+//! violation than its number and its ticket. A batch that is taken back has its entry in the audit log.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
-use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
+use crate::audit::Actor;
 use crate::database::{Database, DatabaseError, Row, statements as sql};
 
 /// Why a batch can't be shown or taken back.
@@ -46,7 +45,8 @@ pub struct BatchQuery {
 pub struct BatchEntry {
     pub batch_id: i64,
     pub vendor: Option<String>,
-    pub field_profile: String,
+    /// Null in the void row of a claim whose outcome was unknown.
+    pub field_profile: Option<String>,
     pub state: String,
     pub records: i32,
     pub claimed_at: Timestamp,
@@ -91,8 +91,6 @@ impl From<&Row> for BatchEntry {
 #[derive(Debug, Serialize)]
 pub struct BatchContent {
     pub batch_id: i64,
-    #[serde(skip)]
-    claim_id: Uuid,
     pub state: String,
     pub violations: Vec<HandedOver>,
 }
@@ -123,7 +121,6 @@ pub async fn search(database: &Database, query: &BatchQuery) -> Result<Vec<Batch
 pub async fn show(database: &Database, batch_id: i64) -> Result<BatchContent, OversightError> {
     let rows = database.query(&sql::BATCH_SHOW, &[&batch_id]).await.map_err(failed("look the batch up"))?;
     let first = rows.first().ok_or(OversightError::Unknown)?;
-    let (claim_id, state) = (first.get("claim_id"), first.get("state"));
     let violations = rows
         .iter()
         .filter_map(|row| {
@@ -131,31 +128,24 @@ pub async fn show(database: &Database, batch_id: i64) -> Result<BatchContent, Ov
             Some(HandedOver { position: row.get("position"), id, ticket: row.get("Ticket") })
         })
         .collect();
-    Ok(BatchContent { batch_id, claim_id, state, violations })
+    Ok(BatchContent { batch_id, state: first.get("state"), violations })
 }
 
-/// Voids an open batch; the next call gets its violations, whose number is given.
-pub async fn void(ledger: &Ledger, batch_id: i64, reason: &str) -> Result<usize, OversightError> {
-    let shown = show(&ledger.database, batch_id).await?;
-    let voided = ledger.void(shown.claim_id, reason).await.map_err(|error| match error {
-        LedgerError::Database { attempt, source } => OversightError::Database { attempt, source },
-        LedgerError::NotOpen | LedgerError::NotReleased => OversightError::Void,
-    })?;
-    match (voided, shown.state.as_str()) {
-        (false, _) => Err(OversightError::Released),
-        (true, "void") => Err(OversightError::Void),
-        (true, _) => Ok(shown.violations.len()),
+/// Voids an open batch, for the actor's reason; gives how many violations the next call may get.
+pub async fn void(database: &Database, batch_id: i64, actor: &Actor) -> Result<i64, OversightError> {
+    let Actor { name, reason, request_id } = actor;
+    let rows = database.query(&sql::BATCH_VOID, &[&batch_id, reason, name, request_id]).await;
+    match rows.map_err(failed("void the batch"))?.first() {
+        Some(row) => Ok(row.get("freed")),
+        None if show(database, batch_id).await?.state == "void" => Err(OversightError::Void),
+        None => Err(OversightError::Released),
     }
 }
 
-/// Frees a released batch's violations, to be handed out again; `actor` decides it. Gives how many that were.
-pub async fn requeue(
-    database: &Database,
-    batch_id: i64,
-    actor: &str,
-    reason: &str,
-) -> Result<i64, OversightError> {
-    let rows = database.query(&sql::BATCH_REQUEUE, &[&batch_id, &actor, &reason]).await;
+/// Frees a released batch's violations, to be handed out again, for the actor's reason. Gives how many that were.
+pub async fn requeue(database: &Database, batch_id: i64, actor: &Actor) -> Result<i64, OversightError> {
+    let Actor { name, reason, request_id } = actor;
+    let rows = database.query(&sql::BATCH_REQUEUE, &[&batch_id, reason, name, request_id]).await;
     match rows.map_err(failed("requeue the batch"))?.first() {
         Some(row) => Ok(row.get("freed")),
         None if show(database, batch_id).await?.state == "released" => Err(OversightError::Requeued),

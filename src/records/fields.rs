@@ -34,6 +34,14 @@ impl FieldProfile {
         }
     }
 
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Standard => "standard",
+            Self::Minimal => "minimal",
+        }
+    }
+
     /// Whether `column` of `object` is sent as null.
     pub fn hides(self, object: Object, column: &str) -> bool {
         match self {

@@ -1,4 +1,4 @@
--- One of a token's own batches, unless it is void or was requeued.
+-- One of the batches of a token's line, unless it is void or was requeued.
 -- $1 bytea SHA-256 of the token, $2 bigint batch_id
 SELECT b.batch_id,
        b.claim_id,
@@ -6,8 +6,10 @@ SELECT b.batch_id,
        b.record_count,
        t.field_profile
   FROM public.api_tokens t
+  JOIN public.api_tokens l
+    ON l.token_line = t.token_line
   JOIN public.collection_batches b
-    ON b.token_id = t.token_id
+    ON b.token_id = l.token_id
  WHERE t.token_sha256 = $1
    AND b.batch_id = $2
    AND b.state <> 'void'

@@ -1,4 +1,5 @@
--- A token's own batches, newest first; void ones handed nothing over and requeued ones were taken back: neither is shown.
+-- The batches of a token's line, newest first; void ones handed nothing over and requeued ones were taken back: neither is
+-- shown. LATERAL: of each token of the line the index gives the newest alone, however many there are.
 -- $1 bytea SHA-256 of the token, $2 bigint only batches before this one (null: from the newest), $3 bigint at most
 SELECT b.batch_id,
        b.state,
@@ -8,11 +9,18 @@ SELECT b.batch_id,
        b.acknowledged_at,
        b.idempotency_key
   FROM public.api_tokens t
-  JOIN public.collection_batches b
-    ON b.token_id = t.token_id
+  JOIN public.api_tokens l
+    ON l.token_line = t.token_line
+ CROSS JOIN LATERAL (
+        SELECT *
+          FROM public.collection_batches newest
+         WHERE newest.token_id = l.token_id
+           AND newest.state <> 'void'
+           AND newest.requeued_at IS NULL
+           AND ($2::bigint IS NULL OR newest.batch_id < $2)
+         ORDER BY newest.batch_id DESC
+         LIMIT $3
+       ) AS b
  WHERE t.token_sha256 = $1
-   AND b.state <> 'void'
-   AND b.requeued_at IS NULL
-   AND ($2::bigint IS NULL OR b.batch_id < $2)
  ORDER BY b.batch_id DESC
  LIMIT $3

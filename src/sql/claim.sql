@@ -9,6 +9,7 @@
 -- $11 text    idempotency key, or null   $12 double  how long a key is remembered, in seconds
 WITH caller AS MATERIALIZED (
     SELECT t.token_id,
+           t.token_line,
            t.vendor,
            t.field_profile,
            EXISTS (
@@ -25,17 +26,19 @@ WITH caller AS MATERIALIZED (
        AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
        AND (t.allowed_addresses IS NULL OR $2 <<= ANY (t.allowed_addresses))
 ),
--- What the key made before. Claims of one tenant come one after the other, so no two can both find nothing.
+-- What the key made before, with this token or with one of its line: a rotation must not come between a request and its
+-- repetition. Claims of one tenant come one after the other, so no two can both find nothing.
 earlier AS MATERIALIZED (
     SELECT b.batch_id,
            b.claim_id,
            b.state,
            b.record_count,
            b.record_limit
-      FROM caller c
-      JOIN public.collection_batches b
-        ON b.token_id = c.token_id
-     WHERE b.idempotency_key = $11
+      FROM public.collection_batches b
+     WHERE b.token_id = ANY (
+               ARRAY(SELECT l.token_id FROM caller c JOIN public.api_tokens l ON l.token_line = c.token_line)
+           )
+       AND b.idempotency_key = $11
        AND b.claimed_at > statement_timestamp() - make_interval(secs => $12)
        AND b.state <> 'void'
        AND b.requeued_at IS NULL

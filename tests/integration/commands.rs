@@ -60,7 +60,7 @@ async fn a_check_that_connects_tells_what_keeps_a_database_from_serving() {
         .prepare()
         .await;
     databases["GRANT"].execute("REVOKE SELECT ON payments FROM turnpike").await;
-    databases["OLD"].execute("DELETE FROM refinery_schema_history WHERE version = 3").await;
+    databases["OLD"].execute("DELETE FROM refinery_schema_history WHERE version = 4").await;
     let config = directory.path().join("tenants.toml");
 
     let checked = turnpike(&config, "check --connect --json").await;
@@ -79,8 +79,9 @@ async fn a_check_that_connects_tells_what_keeps_a_database_from_serving() {
         ("BARE", "fault", "the schema is missing: run turnpike migrate"),
         ("DOWN", "fault", "could not connect: "),
         ("GRANT", "fault", "turnpike lacks SELECT on payments: run turnpike migrate"),
-        ("OLD", "fault", "the schema has version 2, this gateway needs 3: run turnpike migrate"),
+        ("OLD", "fault", "the schema has version 3, this gateway needs 4: run turnpike migrate"),
         ("OWNER", "warning", "turnpike_owner may change more of violations than \"SentToCollections\""),
+        ("OWNER", "warning", "turnpike_owner may change what audit_log says"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for ((place, severity, reason), (expected_place, expected_severity, words)) in found.iter().zip(expected)
@@ -110,8 +111,8 @@ async fn two_migrations_at_once_and_a_third_later_leave_one_good_schema() {
 
     let worked = [&one, &other].map(|run| run.output().contains("applied"));
     assert_ne!(worked[0], worked[1], "one of them does it: {one:?} {other:?}");
-    assert!(again.output().contains("A: version 3, nothing to do, granted to turnpike"), "{again:?}");
-    assert_eq!(databases["A"].count("SELECT count(*) FROM refinery_schema_history").await, 3);
+    assert!(again.output().contains("A: version 4, nothing to do, granted to turnpike"), "{again:?}");
+    assert_eq!(databases["A"].count("SELECT count(*) FROM refinery_schema_history").await, 4);
     assert_eq!(turnpike(&config, "check --connect").await.code, Some(0));
 }
 
@@ -124,7 +125,7 @@ async fn a_migration_that_fails_does_not_keep_the_others_from_theirs() {
 
     assert_eq!(migrated.code, Some(1), "{migrated:?}");
     assert!(migrated.stderr.starts_with("turnpike: A: "), "{migrated:?}");
-    assert!(migrated.stdout.starts_with("B: version 3, applied"), "{migrated:?}");
+    assert!(migrated.stdout.starts_with("B: version 4, applied"), "{migrated:?}");
 }
 
 async fn with_a_hold() -> (TestGateway, &'static str) {

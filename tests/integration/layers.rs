@@ -8,11 +8,11 @@ use std::path::Path;
 const RANKS: [&[&str]; 14] = [
     &["access_log", "certificates", "clock", "cluster", "compress", "config", "log", "tls", "transport"],
     &["database", "outlet", "router"],
-    &["migrate", "records"],
+    &["audit", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],
     &["auth", "batches", "directory"],
-    &["delivery"],
+    &["delivery", "tokens"],
     &["request"],
     &["problem"],
     &["response"],

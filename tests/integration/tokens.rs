@@ -134,7 +134,7 @@ async fn a_revocation_is_told_apart_from_a_repeated_one_and_from_an_unknown_toke
     assert!(second.output().contains("was revoked already"), "{second:?}");
     assert_eq!(list(&config).await[0]["revoked_at"], revoked_at);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(1), ""));
-    assert!(unknown.stderr.contains("A has no token 404"), "{unknown:?}");
+    assert!(unknown.stderr.contains("A: there is no token 404"), "{unknown:?}");
 }
 
 #[tokio::test]
