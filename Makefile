@@ -26,6 +26,9 @@ check: ## formatting, lints, dependencies, scripts, documentation
 	else echo "php -l: skipped, not installed (apt-get install php-cli)"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh docs/examples/collect.sh; \
 	else echo "shellcheck: skipped, not installed (apt-get install shellcheck)"; fi
+	@if command -v promtool >/dev/null; then cd deploy && promtool check rules prometheus-alerts.yaml \
+	&& promtool test rules prometheus-alerts.test.yaml; \
+	else echo "promtool: skipped, not installed (apt-get install prometheus)"; fi
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
 bench: postgres ## what a delivery costs

@@ -1,4 +1,4 @@
-//! One event a request, whatever becomes of it.
+//! One event a request, whatever becomes of it; and what it adds to the metrics.
 //!
 //! Stages note what they know; the event is written when the last of them lets go of the log, so neither a handler that
 //! hyper drops nor a delivery that outlives it is missed. What a log may hold is exactly the fields below: never a token, a
@@ -6,11 +6,13 @@
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
+
+use crate::metrics::{Metrics, RequestEnd, TenantCounts};
 
 /// What a caller makes up isn't logged (OpenTelemetry, `http.request.method`).
 const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
@@ -51,15 +53,18 @@ pub struct AccessLog {
     method: &'static str,
     peer: IpAddr,
     started: Instant,
+    metrics: Arc<Metrics>,
     fields: Mutex<Fields>, // std Mutex: held for one assignment, never across an await
 }
 
 #[derive(Default)]
 struct Fields {
     route: Option<&'static str>,
-    tenant: Option<String>,
+    tenant: Option<(String, Arc<TenantCounts>)>,
     status: Option<u16>,
     outcome: Option<Outcome>,
+    error_code: Option<u16>,
+    claim: Option<&'static str>,
     cause: Option<String>,
     batch_id: Option<i64>,
     batch_count: Option<i32>,
@@ -71,9 +76,10 @@ struct Fields {
 }
 
 impl AccessLog {
-    pub fn start(request_id: String, method: &str, peer: IpAddr) -> Self {
+    pub fn start(request_id: String, method: &str, peer: IpAddr, metrics: Arc<Metrics>) -> Self {
+        metrics.begin();
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
-        Self { request_id, method, peer, started: Instant::now(), fields: Mutex::default() }
+        Self { request_id, method, peer, started: Instant::now(), metrics, fields: Mutex::default() }
     }
 
     pub fn request_id(&self) -> &str {
@@ -92,7 +98,9 @@ impl AccessLog {
 
     /// A configured tenant's id; what a caller made up isn't logged.
     pub fn tenant(&self, id: &str) {
-        self.fields().tenant = Some(id.to_owned());
+        let counts = self.metrics.tenant(id);
+        counts.begin();
+        self.fields().tenant = Some((id.to_owned(), counts));
     }
 
     pub fn status(&self, status: u16) {
@@ -101,6 +109,16 @@ impl AccessLog {
 
     pub fn outcome(&self, outcome: Outcome) {
         self.fields().outcome.get_or_insert(outcome);
+    }
+
+    /// The refusal's `ErrorCode`.
+    pub fn error_code(&self, code: u16) {
+        self.fields().error_code = Some(code);
+    }
+
+    /// What a call for violations came to: `batch`, `empty`, `replay` or `preview`.
+    pub fn claim(&self, result: &'static str) {
+        self.fields().claim = Some(result);
     }
 
     /// Why it failed, with every cause beneath.
@@ -133,6 +151,31 @@ impl AccessLog {
         self.fields().release_seconds = Some(took.as_secs_f64());
     }
 
+    fn count(&self, fields: &Fields) {
+        let end = RequestEnd {
+            route: fields.route,
+            method: self.method,
+            status: fields.status,
+            outcome: fields.outcome.map(Outcome::as_str),
+            error_code: fields.error_code,
+            claim: fields.claim,
+            records: fields.batch_count.and_then(|count| count.try_into().ok()).unwrap_or_default(),
+            bytes: fields.bytes as u64,
+            phases: [
+                fields.authenticate_seconds,
+                fields.claim_seconds,
+                fields.deliver_seconds,
+                fields.release_seconds,
+            ],
+            seconds: self.started.elapsed().as_secs_f64(),
+        };
+        let tenant = fields.tenant.as_ref().map(|(_id, counts)| counts.as_ref());
+        self.metrics.end(&end, tenant);
+        if let Some(counts) = tenant {
+            counts.end();
+        }
+    }
+
     fn fields(&self) -> MutexGuard<'_, Fields> {
         self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +190,7 @@ macro_rules! request_event {
             client.address = %$log.peer,
             http.request.method = $log.method,
             http.route = $fields.route,
-            tenant = $fields.tenant,
+            tenant = $fields.tenant.as_ref().map(|(id, _counts)| id.as_str()),
             http.response.status_code = $fields.status,
             outcome = $fields.outcome.map(Outcome::as_str),
             error.cause = $fields.cause,
@@ -167,6 +210,7 @@ macro_rules! request_event {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         let fields = std::mem::take(&mut *self.fields());
+        self.count(&fields);
         match (fields.status, fields.outcome) {
             (Some(500), _) => request_event!(error, self, fields),
             (None | Some(501..), _) | (_, Some(Outcome::Void | Outcome::ReleasedUnread)) => {

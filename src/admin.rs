@@ -36,6 +36,7 @@ use self::operator::Operator;
 use self::problem::AdminProblem;
 use self::router::{Operation, Route, Router, Verb};
 use crate::handler::Gateway;
+use crate::scrape;
 use crate::tenant::Tenant;
 
 /// All that operators are served with.
@@ -65,6 +66,8 @@ impl Admin {
                 answer::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             Verb::Ready => answer::text(StatusCode::OK, "ready\n"),
+            // Without keys the listener is a loopback address or a socket: who reaches it may see numbers.
+            Verb::ShowMetrics if self.keys.is_empty() => answer::metrics(self.page().await),
             _ => {
                 let request_id = call::request_id(request.headers());
                 let broken = answer::refusal(AdminProblem::Internal, &request_id);
@@ -77,11 +80,15 @@ impl Admin {
     /// Leads a request to its answer and its line.
     async fn lead(&self, request: Request<Incoming>, route: Route, peer: Peer, request_id: String) -> Answer {
         let audit = Audit::start(route.operation, peer, &request_id);
+        let verb = route.operation.verb;
         let answer = match self.serve(request, route, peer, &audit).await {
             Ok(answer) => answer::dress(answer, &request_id),
             Err(problem) => answer::refusal(problem, &request_id),
         };
-        audit.finish(answer.status());
+        // Scrapes that work come every few seconds, and say nothing.
+        if verb != Verb::ShowMetrics || !answer.status().is_success() {
+            audit.finish(answer.status());
+        }
         answer
     }
 
@@ -105,6 +112,7 @@ impl Admin {
         let call = Call::read(request, route, operator, audit).await?;
         match call.route.operation.verb {
             Verb::Live | Verb::Ready => Err(AdminProblem::UnknownPath),
+            Verb::ShowMetrics => Ok(answer::metrics(self.page().await)),
             Verb::ShowGateway => process::show(self),
             Verb::Drain => process::drain(self, &call),
             Verb::ListTenants => tenants::list(self, &call),
@@ -114,6 +122,12 @@ impl Admin {
             Verb::VoidBatch => batches::void(&*self.tenant(&call)?, &call).await,
             Verb::RequeueBatch => batches::requeue(&*self.tenant(&call)?, &call).await,
         }
+    }
+
+    /// The metrics, written beside the workers that vendors wait for; None after a defect of ours.
+    async fn page(&self) -> Option<String> {
+        let gateway = Arc::clone(&self.gateway);
+        tokio::task::spawn_blocking(move || scrape::page(&gateway)).await.ok()
     }
 
     /// A peer of the Unix socket is who the kernel says; everybody else shows a token.

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::claim::TokenHash;
 use crate::config::{GatewayConfig, TenantId};
 use crate::database::{DatabaseError, statements as sql};
+use crate::metrics::AuthCache;
 use crate::tenant::Tenant;
 
 /// What a caller shows: the SHA-256 of an API token, and where the call comes from.
@@ -64,6 +65,7 @@ type Key = (TenantId, u64, Credential);
 pub struct Authenticator {
     grants: Cache<Key, Arc<Grant>>,
     refusals: Cache<Key, AuthError>,
+    observed: AuthCache,
 }
 
 impl Authenticator {
@@ -77,7 +79,14 @@ impl Authenticator {
                 .max_capacity(config.auth_refusal_capacity)
                 .time_to_live(config.auth_refusal_ttl)
                 .build(),
+            observed: AuthCache::noop(),
         }
+    }
+
+    /// The same, and where each verdict came from is counted.
+    pub fn observed(mut self, counters: &AuthCache) -> Self {
+        self.observed = counters.clone();
+        self
     }
 
     /// The caller's grant at this tenant. Safe to drop: another waiter takes the look-up over.
@@ -88,11 +97,20 @@ impl Authenticator {
     ) -> Result<Arc<Grant>, AuthError> {
         let key = (tenant.id().clone(), tenant.generation(), *credential);
         if let Some(refusal) = self.refusals.get(&key).await {
+            self.observed.refusals.increment(1);
             return Err(refusal);
         }
-        let looked_up = self.grants.try_get_with(key.clone(), look_up(tenant, credential)).await;
-        match looked_up {
-            Ok(grant) => Ok(grant),
+        let looked_up = async {
+            self.observed.misses.increment(1);
+            look_up(tenant, credential).await
+        };
+        match self.grants.entry(key.clone()).or_try_insert_with(looked_up).await {
+            Ok(entry) => {
+                if !entry.is_fresh() {
+                    self.observed.grants.increment(1);
+                }
+                Ok(entry.into_value())
+            }
             Err(refusal) => {
                 let refusal = AuthError::clone(&refusal);
                 if !matches!(refusal, AuthError::Database(_)) {

@@ -24,6 +24,7 @@ mod pause;
 mod pool;
 mod secret;
 mod section;
+mod telemetry;
 mod tenant;
 mod tenant_id;
 mod value;
@@ -44,6 +45,7 @@ pub use fault::{ConfigError, Fault};
 pub use gateway::{BudgetConfig, GatewayConfig};
 pub use pause::PauseConfig;
 pub use pool::{BreakerConfig, PoolConfig};
+pub use telemetry::TelemetryConfig;
 pub use tenant::TenantConfig;
 pub use tenant_id::{InvalidTenantId, TenantId};
 

@@ -18,15 +18,16 @@ use std::time::Duration;
 use deadpool::managed::{self, PoolError, TimeoutType};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 pub use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 pub use self::breaker::BreakerState;
 use self::breaker::{Admission, Breaker};
-pub use self::budget::Budget;
+pub use self::budget::{Budget, Usage};
 pub use self::connect::{ConnectError, Connector};
 pub use self::fault::{DatabaseError, Fault};
+pub use self::sessions::Waits;
 use self::sessions::{Pool, Sessions};
 pub use self::statements::Statement;
 use crate::config::{BudgetConfig, PoolConfig, TenantConfig};
@@ -93,6 +94,15 @@ impl Database {
     /// # Errors
     /// At once, where the database couldn't be reached a moment ago.
     pub async fn connection(&self) -> Result<Connection, DatabaseError> {
+        let asked = Instant::now();
+        let connection = self.take().await;
+        let sessions = self.pool.manager();
+        sessions.waits.add(asked.elapsed(), connection.is_err());
+        sessions.share.waited(asked.elapsed());
+        connection
+    }
+
+    async fn take(&self) -> Result<Connection, DatabaseError> {
         let breaker = &self.pool.manager().breaker;
         let probe = match breaker.admit() {
             Admission::Pass => None,
@@ -126,6 +136,16 @@ impl Database {
     /// Whether the database is reached at present.
     pub fn breaker(&self) -> BreakerState {
         self.pool.manager().breaker.show()
+    }
+
+    /// How often the breaker has opened.
+    pub fn breaker_openings(&self) -> u64 {
+        self.pool.manager().breaker.openings()
+    }
+
+    /// Who asked for a connection so far.
+    pub fn waits(&self) -> &Waits {
+        &self.pool.manager().waits
     }
 
     pub fn status(&self) -> PoolStatus {
@@ -178,23 +198,28 @@ impl Database {
         connection.finish(begun.and(done).and(committed).and(rows))
     }
 
-    /// One statement on a session that is opened for it and closed after it, beside the pool: for chores, which must
-    /// neither take a vendor's connection nor keep one from being closed.
+    /// Statements, one after the other, on a session that is opened for them and closed after them, beside the pool: for
+    /// chores, which must neither take a vendor's connection nor keep one from being closed. Gives each one's rows.
     pub async fn query_apart(
         &self,
-        statement: &Statement,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, DatabaseError> {
+        statements: &[(&Statement, Parameters<'_>)],
+    ) -> Result<Vec<Vec<Row>>, DatabaseError> {
         let sessions = self.pool.manager();
         sessions.breaker.check()?;
         let _permit = sessions.permit().await?;
         let (client, _driver) = sessions.open(sessions.connector().open()).await?;
-        let typed: Vec<(&(dyn ToSql + Sync), Type)> =
-            parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
-        match timeout(self.answer_timeout, client.query_typed(statement.sql, &typed)).await {
-            Ok(rows) => rows.map_err(|error| DatabaseError::from(&error)),
-            Err(_elapsed) => Err(DatabaseError::Lost(Fault::text("the server did not answer in time"))),
+        let mut answers = Vec::with_capacity(statements.len());
+        for (statement, parameters) in statements {
+            let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+                parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
+            match timeout(self.answer_timeout, client.query_typed(statement.sql, &typed)).await {
+                Ok(rows) => answers.push(rows.map_err(|error| DatabaseError::from(&error))?),
+                Err(_elapsed) => {
+                    return Err(DatabaseError::Lost(Fault::text("the server did not answer in time")));
+                }
+            }
         }
+        Ok(answers)
     }
 
     /// Whether this process holds a connection to the tenant's database at present.

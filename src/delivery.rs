@@ -162,6 +162,7 @@ impl Delivery {
         let claim_id = Uuid::new_v4();
         let (outlet, body) = outlet::open(self.socket.clone());
         let claiming = Instant::now();
+        let is_preview = matches!(order, Order::Preview { .. });
         let obtained = self.obtain(order, claim_id, &caller).await;
         self.log.claim_seconds(claiming.elapsed());
         let obtained = match obtained {
@@ -171,6 +172,12 @@ impl Delivery {
         let Obtained { records, entry, record_count, more } = obtained;
         let (batch_id, replayed) =
             (entry.batch().map(|batch| batch.batch_id), matches!(entry, Entry::Released(_)));
+        self.log.claim(match &entry {
+            Entry::Open(_) => "batch",
+            Entry::Released(_) => "replay",
+            Entry::None if is_preview => "preview",
+            Entry::None => "empty",
+        });
         self.log.batch(batch_id, record_count);
         let vendor_waits =
             head.send(Ok(Head { batch_id, record_count, more, replayed, coding: self.coding, body })).is_ok();

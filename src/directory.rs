@@ -66,11 +66,11 @@ pub enum DirectoryError {
 impl Directory {
     /// Opens every tenant of a configuration. A tenant that can't be opened is quarantined alone, with its reason logged.
     /// `gateway` names this process in the ledgers.
-    pub fn open(config: &Config, gateway: String, clock: Clock) -> Self {
+    pub fn open(config: &Config, gateway: String, clock: Clock, budget: Arc<Budget>) -> Self {
         let directory = Self {
             entries: ArcSwap::default(),
             retired: Mutex::default(),
-            budget: Budget::new(config.gateway.budget.clone()),
+            budget,
             gateway,
             clock,
             generation: AtomicU64::new(0),

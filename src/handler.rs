@@ -24,8 +24,10 @@ use crate::batches;
 use crate::claim::{Caller, ClaimError};
 use crate::clock::Clock;
 use crate::config::{Config, GatewayConfig};
+use crate::database::Budget;
 use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::request::{self, Wanted};
 use crate::response::{self, Answer};
@@ -42,10 +44,13 @@ const REQUEST_ID_LIMIT: usize = 64;
 pub struct Gateway {
     config: ArcSwap<GatewayConfig>,
     pub directory: Directory,
+    pub clock: Clock,
     /// Room for vendors' connections, `max_peers` in all.
     pub peers: Arc<Semaphore>,
     router: Router,
     authenticator: Authenticator,
+    pub metrics: Arc<Metrics>,
+    pub budget: Arc<Budget>,
     /// Deliveries outlive their handlers; whoever stops the process waits for these.
     pub deliveries: TaskTracker,
     /// Cancelled when deliveries have no more time.
@@ -62,12 +67,18 @@ impl Gateway {
         let host =
             nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_default();
         let name = format!("{host}/{}/{}", std::process::id(), Uuid::new_v4().simple());
+        let metrics = Arc::new(Metrics::new(config.gateway.telemetry.metrics_per_tenant_histograms));
+        metrics.config_loaded(clock.now());
+        let budget = Budget::observed(config.gateway.budget.clone(), metrics.pool_wait.clone());
         Self {
             config: ArcSwap::from_pointee(config.gateway.clone()),
-            directory: Directory::open(config, name, clock),
+            directory: Directory::open(config, name, clock.clone(), Arc::clone(&budget)),
+            clock,
             peers: Arc::new(Semaphore::new(config.gateway.max_peers)),
             router: Router::new(),
-            authenticator: Authenticator::new(&config.gateway),
+            authenticator: Authenticator::new(&config.gateway).observed(&metrics.auth_cache),
+            metrics,
+            budget,
             deliveries: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -98,12 +109,14 @@ impl Gateway {
     pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr, socket: Socket) -> Answer {
         let _busy = socket.busy();
         let headers = request.headers().clone();
-        let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer));
+        let metrics = Arc::clone(&self.metrics);
+        let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer, metrics));
         let (head, mut body) = request.into_parts();
         let mut answer = match self.serve(&head, &mut body, peer, socket, &log).await {
             Ok(answer) => answer,
             Err(problem) => {
                 log.outcome(Outcome::Refused);
+                log.error_code(problem.describe().code);
                 request::discard(&mut body).await;
                 if problem == Problem::Unauthenticated {
                     sleep_until(log.started() + REFUSAL_FLOOR).await;

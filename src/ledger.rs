@@ -9,13 +9,14 @@
 
 pub mod oversight;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::database::{Database, DatabaseError, Fault, Parameters, statements as sql};
+use crate::database::{Database, DatabaseError, Fault, Parameters, Row, statements as sql};
 use crate::records::{FieldProfile, Source};
 pub use oversight::OversightError;
 
@@ -58,12 +59,14 @@ pub struct Ledger {
     database: Database,
     gateway: String,
     lease: Duration,
+    /// std Mutex: held for an assignment, never across an await.
+    sweeps: Arc<Mutex<Sweeps>>,
 }
 
 impl Ledger {
     /// `gateway` names this process in the ledger; `lease` is how long an open batch is ours without a renewal.
     pub fn new(database: Database, gateway: String, lease: Duration) -> Self {
-        Self { database, gateway, lease }
+        Self { database, gateway, lease, sweeps: Arc::default() }
     }
 
     pub fn lease(&self) -> Duration {
@@ -121,15 +124,63 @@ impl Ledger {
         Ok(rows.first().is_some_and(|row| row.get::<_, &str>("state") == "void"))
     }
 
-    /// Voids every batch whose lease is over, whoever its owner was.
+    /// Voids every batch whose lease is over, whoever its owner was, and looks at what the ledger has.
     pub async fn expire(&self) -> Result<Expired, LedgerError> {
-        let rows = self.database.query_apart(&sql::EXPIRE, &[&LEASE_OVER]).await;
-        let rows = rows.map_err(|source| LedgerError::Database {
+        let answers = self.database.query_apart(&[(&sql::EXPIRE, &[&LEASE_OVER]), (&sql::LOOK, &[])]).await;
+        let mut sweeps = self.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
+        sweeps.failures += u64::from(answers.is_err());
+        let answers = answers.map_err(|source| LedgerError::Database {
             attempt: "void batches whose lease is over",
             source,
         })?;
-        let count = |column: &str| rows.first().map_or(0, |row| row.get(column));
-        Ok(Expired { voided: count("voided"), still_open: count("still_open") })
+        let row = |at: usize| answers.get(at).and_then(|rows| rows.first());
+        let count = |column: &str| row(0).map_or(0, |row| row.get(column));
+        let expired = Expired { voided: count("voided"), still_open: count("still_open") };
+        sweeps.voided += expired.voided.unsigned_abs();
+        sweeps.look = row(1).map(Look::from);
+        Ok(expired)
+    }
+
+    /// What sweeps have come to.
+    pub fn sweeps(&self) -> Sweeps {
+        self.sweeps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What this process's sweeps of one tenant have come to.
+#[derive(Debug, Clone, Default)]
+pub struct Sweeps {
+    pub failures: u64,
+    pub voided: u64,
+    /// The last that worked.
+    pub look: Option<Look>,
+}
+
+/// What there was in a ledger. Times are the database's, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    pub at: f64,
+    pub open: i64,
+    /// The oldest open batch's claim.
+    pub open_since: Option<f64>,
+    /// The first lease of an open batch to end.
+    pub lease_ends: Option<f64>,
+    /// Released batches that a vendor who acknowledges hasn't acknowledged, among the newest.
+    pub unacknowledged: i64,
+    /// The oldest of these was released.
+    pub unacknowledged_since: Option<f64>,
+}
+
+impl From<&Row> for Look {
+    fn from(row: &Row) -> Self {
+        Self {
+            at: row.get("looked_at"),
+            open: row.get("open"),
+            open_since: row.get("open_since"),
+            lease_ends: row.get("lease_ends"),
+            unacknowledged: row.get("unacknowledged"),
+            unacknowledged_since: row.get("unacknowledged_since"),
+        }
     }
 }
 

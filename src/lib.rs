@@ -7,10 +7,11 @@
 //! of its own takes over, [`delivery`]: [`claim`] marks the eligible ones and writes the batch, [`records`] reads and
 //! encodes it, [`compress`] codes it where that is asked for, [`outlet`] carries the frames to the [`response`], and
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
-//! words, and [`access_log`] writes the request's one line.
+//! words, and [`access_log`] writes the request's one line, and counts it in [`metrics`].
 //!
 //! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`]. Beside: [`reload`] puts a changed
-//! configuration into force, [`sweep`] voids what a crashed gateway left open, [`tokens`] makes, rotates and revokes vendors'
+//! configuration into force, [`sweep`] voids what a crashed gateway left open, [`scrape`] gathers what
+//! operators measure, [`tokens`] makes, rotates and revokes vendors'
 //! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`cli`] is
 //! the command line, and [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
 
@@ -33,6 +34,7 @@ pub mod ledger;
 pub mod response;
 pub mod problem;
 pub mod access_log;
+pub mod metrics;
 
 pub mod database;
 pub mod config;
@@ -41,6 +43,7 @@ pub mod log;
 
 pub mod reload;
 pub mod sweep;
+pub mod scrape;
 pub mod tokens;
 pub mod audit;
 pub mod admin;

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::handler::Gateway;
+use crate::metrics::Handshake;
 use crate::transport::{Socket, Watched};
 
 /// After a failed accept (no descriptors left, most likely) the loop rests instead of spinning.
@@ -117,11 +118,24 @@ async fn serve(
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true); // only ever a matter of speed
+    let _counted = gateway.metrics.peer();
     let socket = Socket::new(&stream);
     let stream = match timeout(gateway.config().handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Watched::new(stream, socket.clone()),
-        Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
-        Err(_elapsed) => return debug!(%peer, "TLS handshake took too long"),
+        Ok(Ok(stream)) => {
+            gateway.metrics.handshake(match stream.get_ref().1.handshake_kind() {
+                Some(HandshakeKind::Resumed) => Handshake::Resumed,
+                _ => Handshake::Full,
+            });
+            Watched::new(stream, socket.clone())
+        }
+        Ok(Err(error)) => {
+            gateway.metrics.handshake(Handshake::Failed);
+            return debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_elapsed) => {
+            gateway.metrics.handshake(Handshake::TimedOut);
+            return debug!(%peer, "TLS handshake took too long");
+        }
     };
     let service = {
         let (gateway, socket) = (Arc::clone(&gateway), socket.clone());

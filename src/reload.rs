@@ -64,13 +64,16 @@ impl Reloader {
                 *read = draft.contents;
                 self.gateway.reconfigure(draft.gateway);
                 self.gateway.directory.enter(draft.plan);
+                self.gateway.metrics.reloaded(self.gateway.clock.now());
                 if let (Certificate::Renewed, Ok(pair)) = (&report.certificate, draft.pair) {
+                    self.gateway.metrics.certificate_shown(pair.expires_at());
                     self.identity.replace(pair);
                 }
                 report
             }
             Err(error) => {
                 *read = error.contents;
+                self.gateway.metrics.reload_failed();
                 Report::refused(trigger, error.faults)
             }
         };

@@ -1,4 +1,4 @@
-//! Voids batches whose owner is gone, so that a crash hides violations no longer than a lease.
+//! Chores beside the requests. Voids batches whose owner is gone, so that a crash hides violations no longer than a lease.
 //!
 //! Every claim does the same for its tenant; the sweep is for tenants that nobody calls meanwhile. At start it looks at
 //! every tenant once, a few at a time, and lets go of the connection; then every minute at those whose batches this
@@ -22,12 +22,13 @@ use crate::tenant::Tenant;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often connections that nobody uses are looked for.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Databases that are swept at once.
 const AT_ONCE: usize = 4;
 
 /// Sweeps, and closes idle connections, for as long as it is polled.
 pub async fn run(gateway: Arc<Gateway>) {
-    tokio::join!(sweep(&gateway), close_idle(&gateway));
+    tokio::join!(sweep(&gateway), close_idle(&gateway), tidy_metrics(&gateway));
 }
 
 async fn sweep(gateway: &Gateway) {
@@ -64,6 +65,15 @@ async fn sweep_tenant(tenant: Arc<Tenant>) -> Option<TenantId> {
             warn!(tenant = %tenant.id(), cause = chain(&error), "could not sweep");
             Some(tenant.id().clone())
         }
+    }
+}
+
+/// Between scrapes, and where nobody scrapes, histograms would keep every sample.
+async fn tidy_metrics(gateway: &Gateway) {
+    let mut every = interval(TIDY_EVERY);
+    loop {
+        every.tick().await;
+        gateway.metrics.tidy();
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -13,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -52,6 +54,12 @@ impl Pair {
         let secret = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
         let provider = aws_lc_rs::default_provider();
         CertifiedKey::from_der(chain, secret, &provider).map(|key| Self(Arc::new(key))).map_err(pair)
+    }
+
+    /// When the chain's first certificate, the server's own, expires; None where that can't be read off it.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let (_rest, own) = X509Certificate::from_der(self.0.cert.first()?).ok()?;
+        Timestamp::from_second(own.validity().not_after.timestamp()).ok()
     }
 }
 
@@ -101,4 +109,26 @@ impl ResolvesServerCert for Identity {
 /// As [`Pair::read`].
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     Pair::read(certificate, key).map(|pair| Identity::new(pair).server_config())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn a_certificates_end_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let [certificate, secret] = ["gateway.pem", "gateway.key"].map(|name| directory.path().join(name));
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(2030, 1, 2);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&secret, key.serialize_pem()).unwrap();
+
+        let expires_at = Pair::read(&certificate, &secret).unwrap().expires_at();
+
+        assert_eq!(expires_at, Some("2030-01-02T00:00:00Z".parse().unwrap()));
+    }
 }

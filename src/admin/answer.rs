@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::problem::{AdminProblem, Description};
+use crate::scrape;
 
 pub type Answer = Response<Full<Bytes>>;
 
@@ -19,6 +20,16 @@ pub fn text(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Full::from(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// 200 with Prometheus's page.
+pub fn metrics(page: Option<String>) -> Answer {
+    let Some(page) = page else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
+    };
+    let mut answer = Response::new(Full::from(page));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(scrape::CONTENT_TYPE));
     answer
 }
 

@@ -13,6 +13,7 @@ use crate::config::TenantId;
 pub enum Verb {
     Live,
     Ready,
+    ShowMetrics,
     ShowGateway,
     ListTenants,
     ShowTenant,
@@ -53,6 +54,7 @@ macro_rules! operations {
 operations! {
     Live "live": GET "/livez";
     Ready "ready": GET "/readyz";
+    ShowMetrics "metrics.show": GET "/metrics" for MetricsRead;
     ShowGateway "gateway.show": GET "/admin/v1/gateway" for TenantsRead;
     Drain "gateway.drain": POST "/admin/v1/drain" for ConfigReload;
     ListTenants "tenant.list": GET "/admin/v1/tenants" for TenantsRead;

@@ -27,7 +27,9 @@ pub async fn run(path: &Path) -> CommandResult {
     log::start(log_filter().as_deref())?;
     let config = Config::load(path)?;
     let gateway = Arc::new(Gateway::new(&config));
-    let identity = Identity::new(Pair::read(&config.gateway.tls_certificate, &config.gateway.tls_key)?);
+    let pair = Pair::read(&config.gateway.tls_certificate, &config.gateway.tls_key)?;
+    gateway.metrics.certificate_shown(pair.expires_at());
+    let identity = Identity::new(pair);
     let reloader = Reloader::new(path.to_owned(), &config, Arc::clone(&gateway), Arc::clone(&identity));
     let listen = config.gateway.listen;
     let io = |attempt: String| move |source| CommandError::Io { attempt, source };

@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::admin::{AdminAddress, AdminConfig};
 use super::section::Section;
+use super::telemetry::TelemetryConfig;
 use super::value::{
     HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, duration_or_off, integer, string,
 };
@@ -47,6 +48,7 @@ pub struct GatewayConfig {
     pub auth_cache_capacity: u64,
     /// Bad verdicts remembered at most; apart, so that a flood of bad tokens can't push out the good ones.
     pub auth_refusal_capacity: u64,
+    pub telemetry: TelemetryConfig,
 }
 
 /// Bounds on database connections across tenants.
@@ -111,6 +113,7 @@ impl GatewayConfig {
         let auth_refusal_ttl = section.find("auth_refusal_ttl", duration(HOUR)).unwrap_or(5 * SECOND);
         let auth_cache_capacity = section.find("auth_cache_capacity", integer(1..=10_000_000)).unwrap_or(100_000);
         let auth_refusal_capacity = section.find("auth_refusal_capacity", integer(1..=10_000_000)).unwrap_or(10_000);
+        let telemetry = TelemetryConfig::read(section);
         Some(GatewayConfig {
             listen,
             admin,
@@ -128,6 +131,7 @@ impl GatewayConfig {
             auth_refusal_ttl,
             auth_cache_capacity,
             auth_refusal_capacity,
+            telemetry,
         })
     }
 }

@@ -34,6 +34,7 @@ struct State {
     /// In a row, while it is closed.
     failures: u32,
     recovering_until: Option<Instant>,
+    openings: u64,
     /// `None`: it is closed.
     outage: Option<Outage>,
 }
@@ -130,6 +131,7 @@ impl Breaker {
             return;
         }
         let now = Instant::now();
+        state.openings += u64::from(state.outage.is_none());
         let outage = state.outage.get_or_insert_with(|| Outage {
             cause: cause.clone(),
             since: now,
@@ -147,6 +149,11 @@ impl Breaker {
     /// Whether sessions are to be opened one at a time.
     pub fn is_recovering(&self) -> bool {
         self.state().recovering_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// How often it has opened.
+    pub fn openings(&self) -> u64 {
+        self.state().openings
     }
 
     pub fn show(&self) -> BreakerState {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use metrics::Histogram;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -30,6 +31,19 @@ pub struct Budget {
     pools: Mutex<Vec<(u64, String, WeakPool)>>,
     waiters: Mutex<HashMap<u64, Waiter>>,
     last_share: AtomicU64,
+    /// How long callers waited for a session, all tenants together.
+    pool_wait: Histogram,
+}
+
+/// Sessions that are open, or about to be or to end.
+#[derive(Debug)]
+pub struct Usage {
+    pub process: usize,
+    pub process_limit: usize,
+    pub servers: Vec<(String, usize)>,
+    pub server_limit: usize,
+    /// Callers who wait for what others hold.
+    pub waiting: usize,
 }
 
 struct Server {
@@ -67,6 +81,11 @@ impl Drop for Permit {
 
 impl Budget {
     pub fn new(config: BudgetConfig) -> Arc<Self> {
+        Self::observed(config, Histogram::noop())
+    }
+
+    /// The same, and every wait for a session is recorded.
+    pub fn observed(config: BudgetConfig, pool_wait: Histogram) -> Arc<Self> {
         Arc::new(Self {
             process: Arc::new(Semaphore::new(config.max_database_connections)),
             config,
@@ -74,6 +93,7 @@ impl Budget {
             pools: Mutex::default(),
             waiters: Mutex::default(),
             last_share: AtomicU64::new(0),
+            pool_wait,
         })
     }
 
@@ -94,6 +114,23 @@ impl Budget {
         let servers = lock(&self.servers);
         let servers = servers.iter().map(|(address, s)| (address.clone(), s.sessions.available_permits()));
         (self.process.available_permits(), servers.collect())
+    }
+}
+
+impl Budget {
+    /// What is taken of it.
+    pub fn usage(&self) -> Usage {
+        let (process_left, servers_left) = self.available();
+        let (process_limit, server_limit) =
+            (self.config.max_database_connections, self.config.max_connections_per_server);
+        let servers = servers_left.into_iter().map(|(address, left)| (address, server_limit - left));
+        Usage {
+            process: process_limit - process_left,
+            process_limit,
+            servers: servers.collect(),
+            server_limit,
+            waiting: lock(&self.waiters).values().map(|waiter| waiter.count).sum(),
+        }
     }
 }
 
@@ -131,6 +168,11 @@ impl Share {
         let permit = Permit(Some(permits));
         self.server.openings.until_ready().await;
         permit
+    }
+
+    /// A caller has waited for a session, be it in vain.
+    pub fn waited(&self, time: Duration) {
+        self.budget.pool_wait.record(time);
     }
 
     /// Whether another tenant waits for what this one holds.

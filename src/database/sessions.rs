@@ -1,6 +1,7 @@
 //! Makes a pool's sessions, and looks at those that are taken out again: within the budget, and as the breaker allows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
@@ -30,6 +31,27 @@ pub struct Session {
     _permit: Permit,
 }
 
+/// Callers who asked a pool for a session.
+#[derive(Debug, Default)]
+pub struct Waits {
+    pub count: AtomicU64,
+    pub failed: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Waits {
+    /// All waiting together.
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.microseconds.load(Ordering::Relaxed))
+    }
+
+    pub fn add(&self, time: Duration, failed: bool) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+        self.microseconds.fetch_add(time.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
 /// How a tenant's sessions are made.
 pub struct Sessions {
     driver: deadpool_postgres::Manager,
@@ -37,6 +59,7 @@ pub struct Sessions {
     settings: PoolConfig,
     pub share: Arc<Share>,
     pub breaker: Arc<Breaker>,
+    pub waits: Waits,
     /// Held while a session is opened after an outage: one at a time.
     turn: Semaphore,
 }
@@ -49,7 +72,7 @@ impl Sessions {
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let (share, breaker) = (Arc::new(share), Arc::new(breaker));
-        Self { driver, connector, settings, share, breaker, turn: Semaphore::new(1) }
+        Self { driver, connector, settings, share, breaker, waits: Waits::default(), turn: Semaphore::new(1) }
     }
 
     /// The right to open a session, waited for no longer than `pool_timeout`.

@@ -28,6 +28,7 @@ macro_rules! statements {
 statements! {
     AUTHENTICATE = "authenticate" [BYTEA, INET];
     EXPIRE = "expire" [TEXT];
+    LOOK = "look" [];
     CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT, TEXT, FLOAT8];
     PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
     BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];

@@ -1,6 +1,6 @@
 //! Which keys of `[gateway]` a reload changes, and which need a restart.
 
-use crate::config::{BudgetConfig, GatewayConfig};
+use crate::config::{BudgetConfig, GatewayConfig, TelemetryConfig};
 
 /// Keys of `[gateway]` by what became of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         auth_refusal_ttl,
         auth_cache_capacity,
         auth_refusal_capacity,
+        telemetry: TelemetryConfig { metrics_per_tenant_histograms },
     } = next;
     let at_once = [
         ("tls_certificate", current.tls_certificate != *tls_certificate),
@@ -56,6 +57,10 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("auth_refusal_ttl", started.auth_refusal_ttl != *auth_refusal_ttl),
         ("auth_cache_capacity", started.auth_cache_capacity != *auth_cache_capacity),
         ("auth_refusal_capacity", started.auth_refusal_capacity != *auth_refusal_capacity),
+        (
+            "metrics_per_tenant_histograms",
+            started.telemetry.metrics_per_tenant_histograms != *metrics_per_tenant_histograms,
+        ),
     ];
     Settings { changed: named(&at_once), restart_required: named(&by_restart) }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// Every module of the crate, from the ground up: one may import those of earlier rows, none of its own row.
 const RANKS: [&[&str]; 14] = [
-    &["access_log", "certificates", "clock", "cluster", "compress", "config", "log", "tls", "transport"],
-    &["database", "outlet", "router"],
+    &["certificates", "clock", "cluster", "compress", "config", "log", "metrics", "tls", "transport"],
+    &["access_log", "database", "outlet", "router"],
     &["audit", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],
@@ -17,7 +17,7 @@ const RANKS: [&[&str]; 14] = [
     &["problem"],
     &["response"],
     &["handler"],
-    &["listener", "reload", "sweep"],
+    &["listener", "reload", "scrape", "sweep"],
     &["admin"],
     &["cli"],
 ];

@@ -1,4 +1,4 @@
-//! Logs: one line a request with the documented fields, and never a credential, a body, a path as it came, or personal data.
+//! Logs: one line a request with the documented fields, and (in metrics, too) never a credential, a body, a path as it came, or personal data.
 //!
 //! Everything private in these tests, and everything that a caller makes up, holds the word "canary".
 
@@ -81,6 +81,7 @@ async fn write_everything(filter: Option<&str>) -> String {
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (directory, databases) = TestGateway::with_tenants(["ALTERED", "CHECKED", "DOWN", "FAULTY", "GOOD"])
         .database_port("DOWN", closed.local_addr().unwrap().port())
+        .gateway_setting("admin_listen = \"127.0.0.1:0\"\nmetrics_per_tenant_histograms = true")
         .tenant_setting("FAULTY", "database_password = \"canary-inline\"")
         .prepare()
         .await;
@@ -96,6 +97,10 @@ async fn write_everything(filter: Option<&str>) -> String {
     let mut serving = Serving::start_logging(&config, filter).await;
     let count = call_in_every_way(&serving).await;
     wait_until("every request has its line", async || serving.request_lines().len() >= count).await;
+    let admin = reqwest::Client::builder().no_proxy().build().unwrap();
+    let metrics = format!("http://{}/metrics", serving.admin.unwrap());
+    let metrics = Answer::read(admin.get(metrics).send().await.unwrap()).await.unwrap().text;
+    assert!(metrics.contains("turnpike_refusals_total{tenant=\"CHECKED\""), "{metrics}");
     serving.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(serving.wait().await, Some(0));
 
@@ -105,7 +110,7 @@ async fn write_everything(filter: Option<&str>) -> String {
     let mut written = serving.written();
     assert!(written.contains("never_marked"), "the constraint's failure was logged: {written}");
     written += &run_commands(&config, filter).await;
-    written
+    written + &metrics
 }
 
 async fn run_commands(config: &Path, filter: Option<&str>) -> String {

@@ -22,6 +22,7 @@ mod isolation;
 mod layers;
 mod ledger_commands;
 mod logs;
+mod metrics;
 mod plans;
 mod preflight;
 mod preview;

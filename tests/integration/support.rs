@@ -8,6 +8,7 @@ pub mod program;
 pub mod proxy;
 pub mod raw;
 pub mod record;
+pub mod scrape;
 pub mod slow_vendor;
 pub mod vendor;
 

@@ -22,6 +22,11 @@ pub struct RawPeer {
 
 impl RawPeer {
     pub async fn connect(gateway: SocketAddr) -> Self {
+        Self::connect_with(gateway, Self::config()).await
+    }
+
+    /// A client's TLS; peers who share one resume each other's sessions.
+    pub fn config() -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -30,11 +35,15 @@ impl RawPeer {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    pub async fn connect_with(gateway: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
         let stream = socket.connect(gateway).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        Self { stream: TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap() }
+        Self { stream: TlsConnector::from(config).connect(name, stream).await.unwrap() }
     }
 
     /// Sends the text; a gateway that has closed already is the business of who reads then.
