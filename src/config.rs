@@ -17,6 +17,7 @@ mod database_tls;
 mod database_url;
 mod delivery;
 mod documents;
+pub mod edit;
 mod eligibility;
 mod fault;
 mod gateway;
@@ -92,11 +93,27 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let documents =
-            Documents::read(path).map_err(|(fault, contents)| ConfigError::new(vec![fault], contents))?;
+        Config::load_over(path, env, Contents::default())
+    }
+
+    /// [`Config::load`], with drafts in the place of files.
+    #[expect(clippy::disallowed_methods, reason = "as in `load`")]
+    fn load_drafts(path: &Path, drafts: contents::Drafts) -> Result<Config, ConfigError> {
+        Config::load_over(path, &|name| std::env::var(name).ok(), Contents::with(drafts))
+    }
+
+    fn load_over(
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        mut contents: Contents,
+    ) -> Result<Config, ConfigError> {
+        let documents = match Documents::read(path, &mut contents) {
+            Ok(documents) => documents,
+            Err(fault) => return Err(ConfigError::new(vec![fault], contents)),
+        };
         let mut main = documents.main;
         let mut faults = documents.faults;
-        let mut resolver = Resolver::new(env, documents.contents);
+        let mut resolver = Resolver::new(env, contents);
 
         let mut section = main.open("gateway");
         let gateway = GatewayConfig::read(&mut section);

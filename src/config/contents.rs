@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use sha2::{Digest as _, Sha256};
 
-use super::documents::find_matches;
+use super::documents::{MATCHING, find_matches};
 
 /// SHA-256 of a file.
 pub type Digest = [u8; 32];
@@ -21,9 +21,18 @@ pub struct Contents {
     files: BTreeMap<PathBuf, Option<Digest>>,
     /// The patterns of `include`, complete with their directory.
     patterns: Vec<String>,
+    /// What is read instead of a file, to see what an edit would make of the configuration.
+    drafts: Drafts,
 }
 
+/// Files as they would be, not as they are; `None`: it would be gone.
+pub(super) type Drafts = BTreeMap<PathBuf, Option<String>>;
+
 impl Contents {
+    pub(super) fn with(drafts: Drafts) -> Contents {
+        Contents { drafts, ..Contents::default() }
+    }
+
     /// Every file looked at, sorted; also those that are missing.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
@@ -33,7 +42,7 @@ impl Contents {
     /// thread of the runtime.
     #[must_use]
     pub fn look_again(&self) -> Contents {
-        let mut now = Contents { files: BTreeMap::new(), patterns: self.patterns.clone() };
+        let mut now = Contents { patterns: self.patterns.clone(), ..Contents::default() };
         for file in self.files() {
             now.look(file);
         }
@@ -48,7 +57,11 @@ impl Contents {
 
     /// Reads a file and remembers what it held, or that it couldn't be read.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        let bytes = read_file(path);
+        let bytes = match self.drafts.get(path) {
+            Some(Some(draft)) => Ok(draft.clone().into_bytes()),
+            Some(None) => Err(io::ErrorKind::NotFound.into()),
+            None => read_file(path),
+        };
         let digest = bytes.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         // The first look counts: if the file has changed since, the next comparison is to find that out.
         self.files.entry(path.to_owned()).or_insert(digest);
@@ -61,6 +74,24 @@ impl Contents {
             drop(self.read(path)); // an error is remembered, too
         }
         self.files.get(path).copied().flatten()
+    }
+
+    /// The files that a pattern matches now, by name.
+    pub(super) fn find_matches(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let mut files = find_matches(pattern)?;
+        let pattern = glob::Pattern::new(pattern).map_err(|error| error.to_string())?;
+        files.retain(|file| self.drafts.get(file) != Some(&None));
+        let drafts = self.drafts.iter().filter(|(file, draft)| {
+            draft.is_some() && pattern.matches_path_with(file, MATCHING) && !files.contains(file)
+        });
+        let drafts: Vec<PathBuf> = drafts.map(|(file, _)| file.clone()).collect();
+        files.extend(drafts);
+        files.sort();
+        Ok(files)
+    }
+
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     pub(super) fn add_pattern(&mut self, pattern: String) {

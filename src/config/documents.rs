@@ -13,8 +13,6 @@ pub(super) struct Documents {
     pub(super) main: Section,
     /// In the order of the patterns, then by name.
     pub(super) included: Vec<Section>,
-    /// The files, also those that could not be parsed, and the patterns with wildcards.
-    pub(super) contents: Contents,
     /// Included files that could not be parsed.
     pub(super) faults: Vec<Fault>,
     /// The files, as whatever links lead to them.
@@ -22,26 +20,24 @@ pub(super) struct Documents {
 }
 
 impl Documents {
+    /// Notes in `contents` every file, also those that can't be parsed, and the patterns with wildcards.
+    ///
     /// # Errors
-    /// Where the main file can't be read or parsed; with what it held. Included ones that can't go to `faults`.
-    pub(super) fn read(path: &Path) -> Result<Documents, (Fault, Contents)> {
-        let mut contents = Contents::default();
-        let main = match read_section(path, &mut contents) {
-            Ok(main) => main,
-            Err(fault) => return Err((fault, contents)),
-        };
+    /// Where the main file can't be read or parsed. Included ones that can't go to `faults`.
+    pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<Documents, Fault> {
+        let main = read_section(path, contents)?;
         let known = HashSet::from([resolve(path)]);
-        let mut documents = Documents { main, included: Vec::new(), contents, faults: Vec::new(), known };
+        let mut documents = Documents { main, included: Vec::new(), faults: Vec::new(), known };
         for pattern in documents.main.find("include", strings).unwrap_or_default() {
-            match documents.find_files(&pattern) {
-                Ok(files) => documents.include(files),
+            match documents.find_files(&pattern, contents) {
+                Ok(files) => documents.include(files, contents),
                 Err(reason) => documents.main.report("include", reason),
             }
         }
         Ok(documents)
     }
 
-    fn find_files(&mut self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    fn find_files(&self, pattern: &str, contents: &mut Contents) -> Result<Vec<PathBuf>, String> {
         let path = self.main.beside(pattern);
         if !pattern.contains(['*', '?', '[']) {
             check_readable(&path)?;
@@ -53,18 +49,18 @@ impl Documents {
             .ok_or("a pattern needs a directory whose name is UTF-8: name each file instead")?;
         let escaped = glob::Pattern::escape(directory);
         let pattern = Path::new(&escaped).join(pattern).to_string_lossy().into_owned();
-        let files = find_matches(&pattern)?;
-        self.contents.add_pattern(pattern);
+        let files = contents.find_matches(&pattern)?;
+        contents.add_pattern(pattern);
         Ok(files)
     }
 
-    fn include(&mut self, files: Vec<PathBuf>) {
+    fn include(&mut self, files: Vec<PathBuf>, contents: &mut Contents) {
         for file in files {
             // Two patterns may match one file, and one pattern the main file itself.
             if !self.known.insert(resolve(&file)) {
                 continue;
             }
-            match read_section(&file, &mut self.contents) {
+            match read_section(&file, contents) {
                 Ok(section) => self.included.push(section),
                 Err(fault) => self.faults.push(fault),
             }
@@ -72,10 +68,16 @@ impl Documents {
     }
 }
 
-/// The files that match now, by name. Hidden ones don't: editors keep their half-written copies there.
+/// Hidden files match no pattern: editors keep their half-written copies there.
+pub(super) const MATCHING: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// The files that match now, by name.
 pub(super) fn find_matches(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    glob::glob_with(pattern, options)
+    glob::glob_with(pattern, MATCHING)
         .map_err(|error| format!("is not a pattern: {pattern}: {error}"))?
         .collect::<Result<Vec<PathBuf>, glob::GlobError>>()
         .map_err(|error| format!("cannot read {}: {}", error.path().display(), error.error()))
