@@ -4,11 +4,13 @@
 //! A verdict, good or bad, is cached: a flood of bad tokens must not reach PostgreSQL, and concurrent misses make one
 //! look-up. The cache is a filter and no more; the claim checks again in its own transaction, and whatever has no check of
 //! its own is [confirmed](Authenticator::confirm), so that a revocation holds at once. Good verdicts and bad ones are
-//! bounded apart: a flood of bad ones can't push out a good one.
+//! bounded apart: a flood of bad ones can't push out a good one. For longer than a verdict it is remembered who was good: they
+//! are looked up again however many others fail.
 //! Never logs a credential, not even a part of one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
@@ -17,8 +19,12 @@ use thiserror::Error;
 use crate::claim::TokenHash;
 use crate::config::{GatewayConfig, TenantId};
 use crate::database::{DatabaseError, statements as sql};
+use crate::limits::{Attempt, LimitError, Tries};
 use crate::metrics::AuthCache;
 use crate::tenant::Tenant;
+
+/// Who was good is known for so long: a vendor who calls once a week always is.
+const KNOWN_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// What a caller shows: the SHA-256 of an API token, and where the call comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +62,9 @@ pub enum AuthError {
     Permission,
     #[error("could not look the token up")]
     Database(#[source] DatabaseError),
+    /// Nobody was asked.
+    #[error("too many authentications failed")]
+    NotNow(#[source] LimitError),
 }
 
 /// (tenant, its configuration's generation, who)
@@ -65,6 +74,7 @@ type Key = (TenantId, u64, Credential);
 pub struct Authenticator {
     grants: Cache<Key, Arc<Grant>>,
     refusals: Cache<Key, AuthError>,
+    known: Cache<(TenantId, Credential), ()>,
     observed: AuthCache,
 }
 
@@ -79,6 +89,7 @@ impl Authenticator {
                 .max_capacity(config.auth_refusal_capacity)
                 .time_to_live(config.auth_refusal_ttl)
                 .build(),
+            known: Cache::builder().max_capacity(config.auth_cache_capacity).time_to_live(KNOWN_FOR).build(),
             observed: AuthCache::noop(),
         }
     }
@@ -89,34 +100,59 @@ impl Authenticator {
         self
     }
 
-    /// The caller's grant at this tenant. Safe to drop: another waiter takes the look-up over.
+    /// The caller's grant, where it is remembered.
+    pub async fn recall(&self, tenant: &Tenant, credential: &Credential) -> Option<Arc<Grant>> {
+        let grant = self.grants.get(&(tenant.id().clone(), tenant.generation(), *credential)).await?;
+        self.observed.grants.increment(1);
+        Some(grant)
+    }
+
+    /// The caller's grant at this tenant. A look-up takes a try, unless the credential was good before; of a refused caller
+    /// who needed none, or shared another's, one is taken too, so that it shows nowhere which of these it was. Safe to drop:
+    /// another waiter takes the look-up over.
     pub async fn authenticate(
         &self,
         tenant: &Tenant,
         credential: &Credential,
+        tries: Tries<'_>,
     ) -> Result<Arc<Grant>, AuthError> {
         let key = (tenant.id().clone(), tenant.generation(), *credential);
         if let Some(refusal) = self.refusals.get(&key).await {
+            tries.take().await.map_err(AuthError::NotNow)?;
             self.observed.refusals.increment(1);
             return Err(refusal);
         }
-        let looked_up = async {
+        let who = (tenant.id().clone(), *credential);
+        let was_good = self.known.contains_key(&who);
+        let mut attempt = None;
+        let looking_up = async {
+            if !was_good {
+                attempt = Some(tries.take().await.map_err(AuthError::NotNow)?);
+            }
             self.observed.misses.increment(1);
             look_up(tenant, credential).await
         };
-        match self.grants.entry(key.clone()).or_try_insert_with(looked_up).await {
+        let looked_up = self.grants.entry(key.clone()).or_try_insert_with(looking_up).await;
+        match looked_up.map_err(|refusal| AuthError::clone(&refusal)) {
             Ok(entry) => {
                 if !entry.is_fresh() {
                     self.observed.grants.increment(1);
                 }
+                self.known.insert(who, ()).await;
+                attempt.into_iter().for_each(Attempt::forgive);
                 Ok(entry.into_value())
             }
-            Err(refusal) => {
-                let refusal = AuthError::clone(&refusal);
-                if !matches!(refusal, AuthError::Database(_)) {
-                    self.refusals.insert(key, refusal.clone()).await;
+            Err(refusal @ (AuthError::Credential | AuthError::Permission)) => {
+                self.known.invalidate(&who).await;
+                self.refusals.insert(key, refusal.clone()).await;
+                if attempt.is_none() {
+                    tries.take().await.map_err(AuthError::NotNow)?;
                 }
                 Err(refusal)
+            }
+            Err(error @ (AuthError::Database(_) | AuthError::NotNow(_))) => {
+                attempt.into_iter().for_each(Attempt::forgive);
+                Err(error)
             }
         }
     }
@@ -133,6 +169,7 @@ impl Authenticator {
     /// Forgets a grant that the claim's own check didn't confirm.
     pub async fn forget(&self, tenant: &Tenant, credential: &Credential) {
         self.grants.invalidate(&(tenant.id().clone(), tenant.generation(), *credential)).await;
+        self.known.invalidate(&(tenant.id().clone(), *credential)).await;
     }
 }
 

@@ -25,6 +25,7 @@ use crate::claim::{Caller, Claim, ClaimError, Claimed};
 use crate::compress::Coding;
 use crate::database::DatabaseError;
 use crate::ledger::{Batch, LedgerError};
+use crate::limits::InFlight;
 use crate::outlet::{self, FrameSource, Outlet, VendorGone};
 use crate::records::{EncodeError, FieldProfile, RecordReader, Source};
 use crate::tenant::Tenant;
@@ -38,6 +39,8 @@ const VOID_FIRST: Duration = Duration::from_secs(2);
 /// What a delivery needs beside the caller.
 pub struct Delivery {
     pub tenant: Arc<Tenant>,
+    /// Its tenant's place, held to the last stage's end.
+    pub in_flight: InFlight,
     pub socket: Socket,
     pub log: Arc<AccessLog>,
     /// Cancelled when running deliveries have no more time: the process is about to end.

@@ -12,14 +12,14 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::access_log::{AccessLog, Outcome};
-use crate::auth::{Authenticator, Credential, Grant};
+use crate::auth::{AuthError, Authenticator, Credential, Grant};
 use crate::batches;
 use crate::claim::{Caller, ClaimError};
 use crate::clock::Clock;
@@ -27,6 +27,7 @@ use crate::config::{Config, GatewayConfig};
 use crate::database::Budget;
 use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
+use crate::limits::{Admitted, LimitError, Limits, Peers, Standing};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::request::{self, Wanted};
@@ -36,7 +37,7 @@ use crate::tenant::Tenant;
 use crate::transport::Socket;
 
 /// A caller who isn't let in is answered no sooner than this, so that the time doesn't tell an unknown client (no database
-/// to ask) from an unknown token.
+/// to ask) from an unknown token; and who comes too often doesn't come the oftener for being refused quickly.
 const REFUSAL_FLOOR: Duration = Duration::from_millis(50);
 const REQUEST_ID_LIMIT: usize = 64;
 
@@ -45,10 +46,11 @@ pub struct Gateway {
     config: ArcSwap<GatewayConfig>,
     pub directory: Directory,
     pub clock: Clock,
-    /// Room for vendors' connections, `max_peers` in all.
-    pub peers: Arc<Semaphore>,
+    /// Room for vendors' connections.
+    pub peers: Peers,
     router: Router,
     authenticator: Authenticator,
+    pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub budget: Arc<Budget>,
     /// Deliveries outlive their handlers; whoever stops the process waits for these.
@@ -74,9 +76,10 @@ impl Gateway {
             config: ArcSwap::from_pointee(config.gateway.clone()),
             directory: Directory::open(config, name, clock.clone(), Arc::clone(&budget)),
             clock,
-            peers: Arc::new(Semaphore::new(config.gateway.max_peers)),
+            peers: Peers::new(config.gateway.max_peers),
             router: Router::new(),
             authenticator: Authenticator::new(&config.gateway).observed(&metrics.auth_cache),
+            limits: Limits::new(),
             metrics,
             budget,
             deliveries: TaskTracker::new(),
@@ -92,16 +95,7 @@ impl Gateway {
     /// Puts other settings into force. Where fewer peers are allowed than are connected, new ones wait until enough have
     /// gone.
     pub fn reconfigure(&self, config: GatewayConfig) {
-        let (before, after) = (self.config().max_peers, config.max_peers);
-        self.peers.add_permits(after.saturating_sub(before));
-        if let Ok(surplus @ 1..) = u32::try_from(before.saturating_sub(after)) {
-            let peers = Arc::clone(&self.peers);
-            tokio::spawn(async move {
-                if let Ok(permits) = peers.acquire_many_owned(surplus).await {
-                    permits.forget();
-                }
-            });
-        }
+        self.peers.resize(self.config().max_peers, config.max_peers);
         self.config.store(Arc::new(config));
     }
 
@@ -114,14 +108,16 @@ impl Gateway {
         let (head, mut body) = request.into_parts();
         let mut answer = match self.serve(&head, &mut body, peer, socket, &log).await {
             Ok(answer) => answer,
-            Err(problem) => {
+            Err(Refused { problem, standings }) => {
                 log.outcome(Outcome::Refused);
                 log.error_code(problem.describe().code);
                 request::discard(&mut body).await;
-                if problem == Problem::Unauthenticated {
+                if problem.is_answered_slowly() {
                     sleep_until(log.started() + REFUSAL_FLOOR).await;
                 }
-                response::refusal(problem, log.request_id(), &headers)
+                let mut answer = response::refusal(problem, log.request_id(), &headers);
+                response::tell_limits(&mut answer, &standings);
+                answer
             }
         };
         if let Some(bytes) = response::whole_size(&answer) {
@@ -140,7 +136,7 @@ impl Gateway {
         peer: IpAddr,
         socket: Socket,
         log: &Arc<AccessLog>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answer, Refused> {
         let deadline = log.started() + self.config().request_timeout;
         request::check_host(head).map_err(|error| refused(log, &error))?;
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
@@ -149,28 +145,48 @@ impl Gateway {
             Method::POST => request::read_post(route.operation, &head.headers, body, deadline).await,
             Method::GET if route.operation.answers_get() => request::read_get(route.operation, head),
             Method::OPTIONS => return Ok(response::preflight(route.operation.allowed_methods())),
-            _ => return Err(Problem::WrongMethod { allowed: route.operation.allowed_methods() }),
+            _ => return Err(Problem::WrongMethod { allowed: route.operation.allowed_methods() }.into()),
         };
         let presented = presented.map_err(|error| refused(log, &error))?;
-        let tenant = self.find_tenant(&route, log)?;
         let credential = Credential::new(&presented.token, peer);
-        let grant = self.authenticate(&tenant, &credential, log).await?;
-        if !presented.wanted.is_checked_by_its_statement() {
-            let confirmed = self.authenticator.confirm(&tenant, &credential).await;
+        let (tenant, grant) = self.authenticate(&route, &credential, log).await?;
+        let admitted = self.limits.admit(tenant.config(), credential.token).await;
+        let Admitted { in_flight, standings } = admitted.map_err(|error| limited(log, &error))?;
+        let delivery = Delivery {
+            tenant,
+            in_flight,
+            socket,
+            log: Arc::clone(log),
+            stop: self.stop.clone(),
+            coding: request::accepted_coding(&head.headers),
+            acknowledged: self.config().await_acknowledgement,
+        };
+        match self.fulfil(presented.wanted, delivery, credential, &grant).await {
+            Ok(mut answer) => {
+                response::tell_limits(&mut answer, &standings);
+                Ok(answer)
+            }
+            Err(problem) => Err(Refused { problem, standings }),
+        }
+    }
+
+    /// Gives an admitted caller what it wants.
+    async fn fulfil(
+        &self,
+        wanted: Wanted,
+        delivery: Delivery,
+        credential: Credential,
+        grant: &Grant,
+    ) -> Result<Answer, Problem> {
+        let (tenant, log) = (&delivery.tenant, &delivery.log);
+        if !wanted.is_checked_by_its_statement() {
+            let confirmed = self.authenticator.confirm(tenant, &credential).await;
             confirmed.map_err(|error| refused(log, &error))?;
         }
         let token = &credential.token;
-        match presented.wanted {
+        match wanted {
             Wanted::Delivery(order) => {
                 let order = if grant.sandbox { order.into_preview() } else { order };
-                let delivery = Delivery {
-                    tenant: Arc::clone(&tenant),
-                    socket,
-                    log: Arc::clone(log),
-                    stop: self.stop.clone(),
-                    coding: request::accepted_coding(&head.headers),
-                    acknowledged: self.config().await_acknowledgement,
-                };
                 self.deliver(delivery, credential, order).await
             }
             Wanted::Batches(page) => {
@@ -194,16 +210,36 @@ impl Gateway {
         found.map_err(|error| refused(log, &error))
     }
 
+    /// Who calls whom. A caller who isn't let in has used up a try, the same whether the client exists or not.
     async fn authenticate(
         &self,
-        tenant: &Tenant,
+        route: &Route,
         credential: &Credential,
         log: &AccessLog,
-    ) -> Result<Arc<Grant>, Problem> {
+    ) -> Result<(Arc<Tenant>, Arc<Grant>), Refused> {
+        let tries = self.limits.tries(self.config().failures, credential.address, route.tenant.as_ref());
+        let tenant = match self.find_tenant(route, log) {
+            Ok(tenant) => tenant,
+            Err(Problem::Unauthenticated) => {
+                tries.take().await.map_err(|error| limited(log, &error))?;
+                return Err(Problem::Unauthenticated.into());
+            }
+            Err(problem) => return Err(problem.into()),
+        };
         let authenticating = Instant::now();
-        let authenticated = self.authenticator.authenticate(tenant, credential).await;
+        let authenticated = match self.authenticator.recall(&tenant, credential).await {
+            Some(grant) => Ok(grant),
+            None => {
+                let _waiting = self.limits.wait(tenant.config()).map_err(|error| limited(log, &error))?;
+                self.authenticator.authenticate(&tenant, credential, tries).await
+            }
+        };
         log.authenticate_seconds(authenticating.elapsed());
-        authenticated.map_err(|error| refused(log, &error))
+        match authenticated {
+            Ok(grant) => Ok((tenant, grant)),
+            Err(AuthError::NotNow(error)) => Err(limited(log, &error)),
+            Err(error) => Err(refused(log, &error).into()),
+        }
     }
 
     /// Runs the delivery in a task of its own, and answers with its head.
@@ -231,6 +267,23 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What a caller is told who doesn't get what it wants.
+struct Refused {
+    problem: Problem,
+    /// Where it stands in the rates that count it.
+    standings: Vec<Standing>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, standings: Vec::new() }
+    }
+}
+
+fn limited(log: &AccessLog, error: &LimitError) -> Refused {
+    Refused { problem: refused(log, error), standings: error.standing().into_iter().collect() }
 }
 
 /// Notes why, and decides what the caller is told.

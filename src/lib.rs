@@ -3,7 +3,7 @@
 //! A request's way through this crate, in order. [`listener`] accepts the vendor's connection and speaks TLS ([`tls`])
 //! and HTTP; [`transport`] watches what has left towards the vendor. [`handler`] leads the request: [`router`] tells which
 //! operation of which tenant it means, [`request`] reads the token, [`directory`] finds the [`tenant`], [`auth`] decides
-//! whether the caller may; [`batches`] answers what only concerns the ledger. For everything that sends violations a task
+//! whether the caller may, and [`limits`] whether it may now; [`batches`] answers what only concerns the ledger. For everything that sends violations a task
 //! of its own takes over, [`delivery`]: [`claim`] marks the eligible ones and writes the batch, [`records`] reads and
 //! encodes it, [`compress`] codes it where that is asked for, [`outlet`] carries the frames to the [`response`], and
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
@@ -24,6 +24,7 @@ pub mod request;
 pub mod directory;
 pub mod tenant;
 pub mod auth;
+pub mod limits;
 pub mod batches;
 pub mod delivery;
 pub mod claim;

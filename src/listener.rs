@@ -13,12 +13,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::handler::Gateway;
+use crate::limits::{Peers, Place};
 use crate::metrics::Handshake;
 use crate::transport::{Socket, Watched};
 
@@ -58,17 +58,17 @@ impl Listener {
     /// `drain_timeout`, what is left is voided.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let graceful = GracefulShutdown::new();
-        let peers = Arc::clone(&self.gateway.peers);
+        let peers = &self.gateway.peers;
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                (stream, peer, permit) = self.accept(&peers) => {
+                (stream, peer, place) = self.accept(peers) => {
                     let connection =
                         serve(stream, peer, self.tls.clone(), Arc::clone(&self.gateway), graceful.watcher());
                     tokio::spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop(place);
                     });
                 }
             }
@@ -77,11 +77,16 @@ impl Listener {
         drain(&self.gateway, graceful).await;
     }
 
-    async fn accept(&self, peers: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-        let permit = Arc::clone(peers).acquire_owned().await.expect("this semaphore is never closed");
+    async fn accept(&self, peers: &Peers) -> (TcpStream, SocketAddr, Place) {
         loop {
+            let vacancy = peers.vacancy().await;
             match self.socket.accept().await {
-                Ok((stream, peer)) => return (stream, peer, permit),
+                Ok((stream, peer)) => {
+                    match peers.seat(vacancy, peer.ip(), self.gateway.config().max_peers_per_address) {
+                        Some(place) => return (stream, peer, place),
+                        None => debug!(%peer, "max_peers_per_address is reached, closing"),
+                    }
+                }
                 Err(error) => {
                     warn!(%error, "could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;

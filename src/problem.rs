@@ -14,6 +14,7 @@ use crate::claim::ClaimError;
 use crate::database::DatabaseError;
 use crate::delivery::DeliveryError;
 use crate::directory::DirectoryError;
+use crate::limits::LimitError;
 use crate::request::{Attribute, RequestError};
 use crate::router::RouteError;
 
@@ -41,6 +42,8 @@ pub enum Problem {
     WrongCount,
     KeyInUse,
     KeyReused,
+    TooManyRequests { retry_after: Duration },
+    TooManyFailures { retry_after: Duration },
     Unavailable { retry_after: Duration },
     OutcomeUnknown,
     Internal,
@@ -66,12 +69,18 @@ const MISSING_CLIENT: &str = "Client Code is missing from the request.";
 const MISSING_TOKEN: &str = "API Token is missing from the request.";
 const NO_PERMISSION: &str = "The supplied API token does not have permission to perform that request.";
 const NOT_PARSED: &str = "Could not parse the request.";
+const TOO_MANY: &str = "Too many requests.";
 const NOT_FOUND: &str = "Record not found.";
 
 /// When to come back after a passing fault on our side.
 const RETRY_SOON: Duration = Duration::from_secs(5);
 
 impl Problem {
+    /// Whether the answer waits: see the handler's floor.
+    pub fn is_answered_slowly(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::TooManyRequests { .. } | Self::TooManyFailures { .. })
+    }
+
     /// All that the answer says.
     pub fn describe(self) -> Description {
         match self {
@@ -166,6 +175,26 @@ impl Problem {
                 "This Idempotency-Key was used for another request.",
                 "Use the key with the attributes that it was first sent with, or use a new key.",
             ),
+            Self::TooManyRequests { retry_after } => Description {
+                retryable: true,
+                retry_after: Some(retry_after),
+                ..refusal(
+                    429,
+                    9103,
+                    TOO_MANY,
+                    "Nothing was marked as sent; send the same request again after Retry-After, and fewer at a time.",
+                )
+            },
+            Self::TooManyFailures { retry_after } => Description {
+                retryable: true,
+                retry_after: Some(retry_after),
+                ..refusal(
+                    429,
+                    9103,
+                    TOO_MANY,
+                    "Too many calls with client codes or tokens that aren't valid; check yours, and come back after Retry-After.",
+                )
+            },
             Self::Unavailable { retry_after } => Description {
                 retryable: true,
                 retry_after: Some(retry_after),
@@ -268,6 +297,22 @@ impl From<&AuthError> for Problem {
             AuthError::Credential => Self::Unauthenticated,
             AuthError::Permission => Self::Unauthorized,
             AuthError::Database(fault) => Self::from(fault),
+            AuthError::NotNow(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&LimitError> for Problem {
+    fn from(error: &LimitError) -> Self {
+        match error {
+            LimitError::AddressFailures(standing) | LimitError::TenantFailures(standing) => {
+                Self::TooManyFailures { retry_after: standing.reset }
+            }
+            LimitError::Token(standing) | LimitError::Tenant(standing) => {
+                Self::TooManyRequests { retry_after: standing.reset }
+            }
+            LimitError::InFlight => Self::TooManyRequests { retry_after: RETRY_SOON },
+            LimitError::Waiting => Self::Unavailable { retry_after: RETRY_SOON },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use crate::batches::BatchSummary;
 use crate::delivery::Head;
+use crate::limits::Standing;
 use crate::outlet::{BrokenOff, FrameSource};
 use crate::problem::{Description, Problem};
 
@@ -29,13 +31,15 @@ const BATCH_ID: HeaderName = HeaderName::from_static("batch-id");
 const BATCH_COUNT: HeaderName = HeaderName::from_static("batch-count");
 const BATCH_MORE: HeaderName = HeaderName::from_static("batch-more");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// What a script in a browser may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Batch-Id, Batch-Count, Batch-More, Idempotent-Replayed, Retry-After, X-Request-Id",
+    "Batch-Id, Batch-Count, Batch-More, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
 );
 const PREFLIGHT_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
@@ -183,9 +187,7 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer
     headers.insert(CONTENT_TYPE, if wants_problem(accept) { PROBLEM_JSON } else { JSON });
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     if let Some(wait) = retry_after {
-        // Rounded up: who comes back at the second that it names isn't too early.
-        headers
-            .insert(RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0).to_string().parse().expect("a number"));
+        headers.insert(RETRY_AFTER, whole_seconds(wait).into());
     }
     if let Some(allow) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -194,6 +196,27 @@ pub fn refusal(problem: Problem, request_id: &str, accept: &HeaderMap) -> Answer
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")); // RFC 9110, section 11.6.1: a 401 has one
     }
     answer
+}
+
+/// Rounded up: who comes back at the second that it names isn't too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// Tells where the caller stands in each policy that counts it (draft-ietf-httpapi-ratelimit-headers: two lists of
+/// structured fields).
+pub fn tell_limits(answer: &mut Answer, standings: &[Standing]) {
+    if standings.is_empty() {
+        return;
+    }
+    let list = |item: fn(&Standing) -> String| {
+        let items: Vec<String> = standings.iter().map(item).collect();
+        HeaderValue::from_str(&items.join(", ")).expect("names and numbers")
+    };
+    let policy = list(|s| format!("\"{}\";q={};w={}", s.policy, s.quota, s.window.as_secs()));
+    let standing = list(|s| format!("\"{}\";r={};t={}", s.policy, s.remaining, whole_seconds(s.reset)));
+    answer.headers_mut().insert(RATE_LIMIT_POLICY, policy);
+    answer.headers_mut().insert(RATE_LIMIT, standing);
 }
 
 fn wants_problem(headers: &HeaderMap) -> bool {

@@ -85,6 +85,7 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
     for (shown, silent) in shown.tenants.iter().zip(&silent.tenants) {
         assert_eq!(shown.pool, silent.pool);
         assert_eq!(shown.delivery, silent.delivery);
+        assert_eq!(shown.limits, silent.limits);
         assert_eq!(shown.eligibility, silent.eligibility);
     }
     assert_eq!(silent.tenants[1].pool.max_connections, 8);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::admin::{AdminAddress, AdminConfig};
+use super::limits::FailuresConfig;
 use super::section::Section;
 use super::telemetry::TelemetryConfig;
 use super::value::{
@@ -36,6 +37,10 @@ pub struct GatewayConfig {
     pub drain_timeout: Duration,
     /// Open vendor connections at most.
     pub max_peers: usize,
+    /// Of these with one address at most.
+    pub max_peers_per_address: usize,
+    /// When an address, or whoever calls one tenant, is refused unheard.
+    pub failures: FailuresConfig,
     /// What all tenants together may open of database connections.
     pub budget: BudgetConfig,
     /// Whether a body's last frame waits until the peer's kernel has acknowledged the bytes before it.
@@ -107,6 +112,8 @@ impl GatewayConfig {
         let keep_alive_timeout = section.find("keep_alive_timeout", duration(HOUR)).unwrap_or(75 * SECOND);
         let drain_timeout = section.find("drain_timeout", duration(HOUR)).unwrap_or(30 * SECOND);
         let max_peers = section.find("max_peers", integer(1..=1_000_000)).unwrap_or(10_000);
+        let max_peers_per_address = section.find("max_peers_per_address", integer(1..=1_000_000)).unwrap_or(2_500);
+        let failures = FailuresConfig::read(section);
         let budget = BudgetConfig::read(section);
         let await_acknowledgement = section.find("await_acknowledgement", boolean).unwrap_or(true);
         let auth_cache_ttl = section.find("auth_cache_ttl", duration(HOUR)).unwrap_or(30 * SECOND);
@@ -125,6 +132,8 @@ impl GatewayConfig {
             keep_alive_timeout,
             drain_timeout,
             max_peers,
+            max_peers_per_address,
+            failures,
             budget,
             await_acknowledgement,
             auth_cache_ttl,
@@ -173,7 +182,8 @@ mod tests {
         assert_eq!(config.admin.listen, None);
         assert_eq!(config.tls_key, Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         assert_eq!(config.keep_alive_timeout, 75 * SECOND);
-        assert_eq!(config.max_peers, 10_000);
+        assert_eq!((config.max_peers, config.max_peers_per_address), (10_000, 2_500));
+        assert_eq!(config.failures, FailuresConfig::default());
         assert_eq!(config.auth_refusal_capacity, 10_000);
     }
 

@@ -5,6 +5,7 @@ use super::database_keys::DatabaseKeys;
 use super::delivery::DeliveryConfig;
 use super::eligibility::EligibilityConfig;
 use super::fault::Fault;
+use super::limits::LimitsConfig;
 use super::pause::PauseConfig;
 use super::pool::PoolConfig;
 use super::secret::{Level, Resolver};
@@ -31,6 +32,8 @@ pub struct TenantConfig {
     pub pool: PoolConfig,
     /// How long a batch may stay open.
     pub delivery: DeliveryConfig,
+    /// How much its callers may take up.
+    pub limits: LimitsConfig,
     /// What of the overdue may be handed over.
     pub eligibility: EligibilityConfig,
     /// Out of service on purpose.
@@ -44,6 +47,7 @@ pub(super) struct TenantSettings {
     database: DatabaseKeys,
     pool: PoolConfig,
     delivery: DeliveryConfig,
+    limits: LimitsConfig,
     eligibility: EligibilityConfig,
 }
 
@@ -62,6 +66,7 @@ impl TenantSettings {
             database: DatabaseKeys::read(section, level).or(&base.database),
             pool: PoolConfig::read(section, &base.pool),
             delivery: DeliveryConfig::read(section, &base.delivery),
+            limits: LimitsConfig::read(section, &base.limits),
             eligibility: EligibilityConfig::read(section, &base.eligibility),
         }
     }
@@ -101,6 +106,7 @@ impl TenantConfig {
             database,
             pool: settings.pool,
             delivery: settings.delivery,
+            limits: settings.limits,
             eligibility: settings.eligibility,
             paused,
         })
@@ -109,8 +115,18 @@ impl TenantConfig {
     /// The settings in which this differs from another configuration of the same tenant, as the configuration groups them.
     #[must_use]
     pub fn differences(&self, other: &TenantConfig) -> Vec<&'static str> {
-        let TenantConfig { id: _, name, version, database, owner, pool, delivery, eligibility, paused } =
-            other;
+        let TenantConfig {
+            id: _,
+            name,
+            version,
+            database,
+            owner,
+            pool,
+            delivery,
+            limits,
+            eligibility,
+            paused,
+        } = other;
         let differs = [
             ("name", self.name != *name),
             ("version", self.version != *version),
@@ -118,6 +134,7 @@ impl TenantConfig {
             ("owner_database", self.owner != *owner),
             ("connections", self.pool != *pool),
             ("deliveries", self.delivery != *delivery),
+            ("limits", self.limits != *limits),
             ("eligibility", self.eligibility != *eligibility),
             ("paused", self.paused != *paused),
         ];

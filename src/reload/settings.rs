@@ -1,6 +1,6 @@
 //! Which keys of `[gateway]` a reload changes, and which need a restart.
 
-use crate::config::{BudgetConfig, GatewayConfig, TelemetryConfig};
+use crate::config::{BudgetConfig, FailuresConfig, GatewayConfig, TelemetryConfig};
 
 /// Keys of `[gateway]` by what became of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         keep_alive_timeout,
         drain_timeout,
         max_peers,
+        max_peers_per_address,
+        failures: FailuresConfig { failures_per_address, failures_per_tenant },
         budget: BudgetConfig { max_database_connections, max_connections_per_server, connection_opening_rate },
         await_acknowledgement,
         auth_cache_ttl,
@@ -42,6 +44,9 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("keep_alive_timeout", current.keep_alive_timeout != *keep_alive_timeout),
         ("drain_timeout", current.drain_timeout != *drain_timeout),
         ("max_peers", current.max_peers != *max_peers),
+        ("max_peers_per_address", current.max_peers_per_address != *max_peers_per_address),
+        ("failures_per_address", current.failures.failures_per_address != *failures_per_address),
+        ("failures_per_tenant", current.failures.failures_per_tenant != *failures_per_tenant),
         ("await_acknowledgement", current.await_acknowledgement != *await_acknowledgement),
     ];
     let budget = &started.budget;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -192,6 +193,26 @@ async fn a_lost_file_is_fetched_again_by_its_batch() {
         assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
         assert!(String::from_utf8_lossy(&unknown.stderr).contains("9009"), "{unknown:?}");
     }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_called_too_often_is_called_again_later() {
+    let runs = examples().map(async |example| {
+        let gateway = TestGateway::with_tenants(["A"])
+            .overdue("A", VIOLATIONS)
+            .tenant_setting("A", "requests_per_token = \"12/min burst 1\"")
+            .start()
+            .await;
+        gateway.vendor("A").get("collection_batches").await;
+
+        let output = example.run(gateway.address.port(), &[]).await;
+
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("429"), "{output:?}");
+        assert_eq!(example.files(), ["batch-1.json"]);
+        assert_eq!(acknowledged(&gateway).await, 1);
+    });
+    join_all(runs).await;
 }
 
 #[tokio::test]

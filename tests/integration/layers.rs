@@ -7,7 +7,7 @@ use std::path::Path;
 /// Every module of the crate, from the ground up: one may import those of earlier rows, none of its own row.
 const RANKS: [&[&str]; 14] = [
     &["certificates", "clock", "cluster", "compress", "config", "log", "metrics", "tls", "transport"],
-    &["access_log", "database", "outlet", "router"],
+    &["access_log", "database", "limits", "outlet", "router"],
     &["audit", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],

@@ -20,6 +20,7 @@ mod examples;
 mod idempotency;
 mod isolation;
 mod layers;
+mod limits;
 mod ledger_commands;
 mod logs;
 mod metrics;

@@ -67,7 +67,9 @@ async fn a_script_may_read_good_answers_and_refusals_with_their_headers() {
     for answer in [&good, &refused] {
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         let exposed = list(answer, "access-control-expose-headers");
-        for header in ["batch-id", "batch-count", "retry-after", "x-request-id"] {
+        for header in
+            ["batch-id", "batch-count", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id"]
+        {
             assert!(exposed.contains(&header.to_owned()), "{header} is not in {exposed:?}");
         }
     }

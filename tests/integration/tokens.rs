@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use turnpike::auth::{AuthError, Authenticator, Credential, hash_token};
-use turnpike::config::TenantId;
+use turnpike::config::{FailuresConfig, TenantId};
+use turnpike::limits::{Limits, Tries};
 use turnpike::tenant::Tenant;
 
 use crate::support::{TOKEN, TestGateway, turnpike, wait_until};
@@ -227,15 +228,20 @@ fn from_here(token: &str) -> Credential {
     Credential::new(token, "127.0.0.1".parse().unwrap())
 }
 
+fn unlimited(limits: &Limits) -> Tries<'_> {
+    let rates = FailuresConfig { failures_per_address: None, failures_per_tenant: None };
+    limits.tries(rates, "127.0.0.1".parse().unwrap(), None)
+}
+
 #[tokio::test]
 async fn concurrent_first_calls_with_one_token_make_one_look_up() {
     let gateway = TestGateway::with_tenants(["A"]).start().await;
-    let tenant = tenant(&gateway);
+    let (tenant, limits) = (tenant(&gateway), Limits::new());
 
     for token in ["unknown", TOKEN] {
         let authenticator = Authenticator::new(&gateway.inner.config());
         let credential = from_here(token);
-        let calls = (0..30).map(|_| authenticator.authenticate(&tenant, &credential));
+        let calls = (0..30).map(|_| authenticator.authenticate(&tenant, &credential, unlimited(&limits)));
         let verdicts = join_all(calls).await;
 
         assert!(verdicts.iter().all(|verdict| verdict.is_ok() == (token == TOKEN)));
@@ -253,17 +259,20 @@ async fn a_flood_of_bad_tokens_pushes_out_no_good_verdict() {
         .start()
         .await;
     let (tenant, authenticator) = (tenant(&gateway), Authenticator::new(&gateway.inner.config()));
-    authenticator.authenticate(&tenant, &from_here(TOKEN)).await.unwrap();
+    let limits = Limits::new();
+    authenticator.authenticate(&tenant, &from_here(TOKEN), unlimited(&limits)).await.unwrap();
 
     for number in 0..200 {
-        let bad = authenticator.authenticate(&tenant, &from_here(&format!("bad {number}"))).await;
+        let bad = authenticator
+            .authenticate(&tenant, &from_here(&format!("bad {number}")), unlimited(&limits))
+            .await;
         assert!(matches!(bad, Err(AuthError::Credential)), "{bad:?}");
     }
     // From here on, whoever must ask the database gets no answer.
     let back_office = gateway.database("A").session().await;
     back_office.batch_execute("BEGIN; LOCK TABLE api_tokens").await.unwrap();
-    let good = authenticator.authenticate(&tenant, &from_here(TOKEN)).await;
-    let unknown = authenticator.authenticate(&tenant, &from_here("yet another")).await;
+    let good = authenticator.authenticate(&tenant, &from_here(TOKEN), unlimited(&limits)).await;
+    let unknown = authenticator.authenticate(&tenant, &from_here("yet another"), unlimited(&limits)).await;
 
     assert!(good.is_ok(), "{good:?}");
     assert!(matches!(unknown, Err(AuthError::Database(_))), "{unknown:?}");

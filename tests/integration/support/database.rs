@@ -188,6 +188,15 @@ impl TestDatabase {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
+    /// Ends all of the gateways' sessions. Whoever needs one after that has to open it.
+    pub async fn end_gateway_sessions(&self) {
+        self.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE 'turnpike/%'",
+        )
+        .await;
+    }
+
     /// Whether a gateway's session waits for a lock.
     pub async fn gateway_waits(&self) -> bool {
         self.count(

@@ -1,6 +1,6 @@
 //! A vendor who calls: over HTTPS, with a token, trusting the tests' certificate authority.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode};
@@ -28,6 +28,12 @@ impl Vendor {
     pub fn new(gateway: SocketAddr, tenant: &str, token: &str) -> Self {
         let url = format!("https://{gateway}/api/{tenant}/v1/violations/send_overdue_to_collections");
         Self { client: client(), url, token: token.to_owned() }
+    }
+
+    /// Calls from another address of this machine.
+    pub fn calling_from(mut self, address: IpAddr) -> Self {
+        self.client = client_builder().local_address(address).build().unwrap();
+        self
     }
 
     pub fn with_token(mut self, token: &str) -> Self {
