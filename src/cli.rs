@@ -8,6 +8,7 @@ mod batch;
 mod check;
 mod demo;
 mod explain;
+mod loadtest;
 mod migrate;
 mod operator;
 mod sample;
@@ -24,6 +25,9 @@ use thiserror::Error;
 use crate::access_log::chain;
 use crate::config::{Config, ConfigError, TenantConfig, TenantId};
 use crate::database::{ConnectError, DatabaseError};
+
+/// The exit code of a command line that can't be used; clap's own.
+const NOT_UNDERSTOOD: u8 = 2;
 
 /// A multi-tenant HTTPS gateway that hands overdue violations to collections vendors, each exactly once
 #[derive(Debug, Parser)]
@@ -60,6 +64,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Fill a tenant's database with realistic data, for load tests
     Sample(sample::SampleArgs),
+    /// Prove what a gateway bears, tenant by tenant, on previews: nothing is consumed
+    Loadtest(Box<loadtest::LoadtestArgs>),
     /// Show the whole product on this machine: PostgreSQL, three tenants, the gateway, a delivery
     Demo(demo::DemoArgs),
 }
@@ -81,6 +87,9 @@ pub enum CommandError {
     Token { tenant: TenantId, source: crate::tokens::TokenError },
     #[error("{0}")]
     Refused(String),
+    /// The command line, or a file that it names, can't be used.
+    #[error("{0}")]
+    Usage(String),
     #[error("could not {attempt}")]
     Io { attempt: String, source: std::io::Error },
     #[error(transparent)]
@@ -110,11 +119,16 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Audit(command) => audit::run(command, config).await,
         Command::Explain(args) => explain::run(args, config).await,
         Command::Sample(args) => sample::run(args, config).await,
+        Command::Loadtest(args) => loadtest::run(args, config).await,
         Command::Demo(args) => demo::run(args).await.map_err(CommandError::from),
     };
     result.unwrap_or_else(|error| {
         eprintln!("turnpike: {}", chain(&error));
-        ExitCode::FAILURE
+        if matches!(error, CommandError::Usage(_)) {
+            ExitCode::from(NOT_UNDERSTOOD)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }
 

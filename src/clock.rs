@@ -1,4 +1,4 @@
-//! This machine's wall clock, for what an operator dates: the end of a pause. Whatever concerns violations, batches, leases
+//! This machine's wall clock, for what an operator dates: the end of a pause, a load test. Whatever concerns violations, batches, leases
 //! and tokens goes by the database's clock.
 
 use std::fmt;

@@ -58,6 +58,17 @@ impl Operation {
     }
 }
 
+/// The path of an operation, for those who call a gateway.
+pub fn path_of(operation: Operation, tenant: &TenantId) -> String {
+    let path = operation.template().replace("{client}", tenant.as_str());
+    match operation {
+        Operation::SendOverdue | Operation::ListBatches => path,
+        Operation::ReplayBatch { batch_id } | Operation::AcknowledgeBatch { batch_id } => {
+            path.replace("{batch}", &batch_id.to_string())
+        }
+    }
+}
+
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RouteError {
     #[error("the path has no client")]
@@ -173,6 +184,20 @@ mod tests {
         );
         let acknowledge = operation(&format!("{batches}/12/acknowledge"));
         assert_eq!(acknowledge, Ok(Operation::AcknowledgeBatch { batch_id: 12 }));
+    }
+
+    #[test]
+    fn a_path_leads_to_the_operation_that_it_was_made_for() {
+        let tenant = TenantId::parse("OC_TOMA").unwrap();
+        for operation in [
+            Operation::SendOverdue,
+            Operation::ListBatches,
+            Operation::ReplayBatch { batch_id: 7 },
+            Operation::AcknowledgeBatch { batch_id: 7 },
+        ] {
+            let route = Router::new().route(&path_of(operation, &tenant));
+            assert_eq!(route, Ok(Route { operation, tenant: Some(tenant.clone()) }));
+        }
     }
 
     #[test]

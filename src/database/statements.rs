@@ -31,6 +31,7 @@ statements! {
     LOOK = "look" [];
     CLAIM = "claim" [BYTEA, INET, UUID, INT4, NUMERIC, INT4_ARRAY, INT8, FLOAT8, TEXT, TEXT, TEXT, FLOAT8];
     PREVIEW = "preview" [BYTEA, INET, INT4, NUMERIC, INT4_ARRAY, INT8];
+    ELIGIBLE = "eligible" [INT4, NUMERIC, INT4_ARRAY];
     BATCH_LIST = "batch_list" [BYTEA, INT8, INT8];
     BATCH_FIND = "batch_find" [BYTEA, INT8];
     BATCH_MISSING = "batch_missing" [UUID];

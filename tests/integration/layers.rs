@@ -8,7 +8,7 @@ use std::path::Path;
 const RANKS: [&[&str]; 14] = [
     &["certificates", "clock", "cluster", "compress", "config", "log", "metrics", "tls", "transport"],
     &["access_log", "database", "limits", "outlet", "router"],
-    &["audit", "migrate", "records"],
+    &["audit", "loadtest", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],
     &["auth", "batches", "directory"],
@@ -23,8 +23,18 @@ const RANKS: [&[&str]; 14] = [
 ];
 
 /// Where HTTP is spoken, beside `admin`.
-const HTTP: [&str; 6] =
-    ["cli/demo/call.rs", "handler.rs", "listener.rs", "problem.rs", "request.rs", "response.rs"];
+const HTTP: [&str; 10] = [
+    "cli/demo/call.rs",
+    "handler.rs",
+    "listener.rs",
+    "loadtest/call.rs",
+    "loadtest/connections.rs",
+    "loadtest/endpoint.rs",
+    "loadtest/once/collect.rs",
+    "problem.rs",
+    "request.rs",
+    "response.rs",
+];
 
 /// Where the driver is named outside `database`, and why.
 const DRIVER: [(&str, &str); 15] = [

@@ -22,6 +22,7 @@ mod isolation;
 mod layers;
 mod limits;
 mod ledger_commands;
+mod loadtest;
 mod logs;
 mod metrics;
 mod plans;
