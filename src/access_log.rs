@@ -1,4 +1,4 @@
-//! One event a request, whatever becomes of it; and what it adds to the metrics.
+//! One event a request, whatever becomes of it; what it adds to the metrics, and its trace's span.
 //!
 //! Stages note what they know; the event is written when the last of them lets go of the log, so neither a handler that
 //! hyper drops nor a delivery that outlives it is missed. What a log may hold is exactly the fields below: never a token, a
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::metrics::{Metrics, RequestEnd, TenantCounts};
+use crate::traces::{Phase, Phases, RequestTrace};
 
 /// What a caller makes up isn't logged (OpenTelemetry, `http.request.method`).
 const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
@@ -54,6 +55,7 @@ pub struct AccessLog {
     peer: IpAddr,
     started: Instant,
     metrics: Arc<Metrics>,
+    trace: RequestTrace,
     fields: Mutex<Fields>, // std Mutex: held for one assignment, never across an await
 }
 
@@ -76,14 +78,41 @@ struct Fields {
 }
 
 impl AccessLog {
-    pub fn start(request_id: String, method: &str, peer: IpAddr, metrics: Arc<Metrics>) -> Self {
+    pub fn start(
+        request_id: String,
+        method: &str,
+        peer: IpAddr,
+        metrics: Arc<Metrics>,
+        trace: RequestTrace,
+    ) -> Self {
         metrics.begin();
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
-        Self { request_id, method, peer, started: Instant::now(), metrics, fields: Mutex::default() }
+        Self { request_id, method, peer, started: Instant::now(), metrics, trace, fields: Mutex::default() }
     }
 
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Begins a part of the request, for its trace.
+    pub fn phase(&self, name: &'static str) -> Phase {
+        self.trace.phases().begin(name)
+    }
+
+    /// Begins parts of it, for who must not hold this log.
+    pub fn phases(&self) -> Phases {
+        self.trace.phases()
+    }
+
+    /// The request's span as a `traceparent`; None where nobody collects traces.
+    pub fn traceparent(&self) -> Option<String> {
+        self.trace.to_traceparent()
+    }
+
+    /// How long the verdict on the token and the claim took, in seconds, as far as they are over.
+    pub fn timings(&self) -> [(&'static str, Option<f64>); 2] {
+        let fields = self.fields();
+        [("auth", fields.authenticate_seconds), ("claim", fields.claim_seconds)]
     }
 
     /// When the request's head had arrived.
@@ -176,6 +205,28 @@ impl AccessLog {
         }
     }
 
+    fn end_trace(&self, fields: &Fields) {
+        let trace = &self.trace;
+        if trace.trace_id().is_none() {
+            return;
+        }
+        trace.name(format!("{} {}", self.method, fields.route.unwrap_or_default()).trim_end().to_owned());
+        trace.attribute("http.request.method", Some(self.method));
+        trace.attribute("url.scheme", Some("https"));
+        trace.attribute("http.route", fields.route);
+        trace.attribute("http.response.status_code", fields.status.map(i64::from));
+        trace.attribute("http.response.body.size", i64::try_from(fields.bytes).ok());
+        trace.attribute("turnpike.request_id", Some(self.request_id.clone()));
+        trace.attribute("turnpike.tenant", fields.tenant.as_ref().map(|(id, _counts)| id.clone()));
+        trace.attribute("turnpike.outcome", fields.outcome.map(Outcome::as_str));
+        trace.attribute("turnpike.batch.id", fields.batch_id);
+        trace.attribute("turnpike.batch.count", fields.batch_count.map(i64::from));
+        trace.attribute("error.type", fields.error_code.map(|code| code.to_string()));
+        if matches!(fields.status, None | Some(500..)) || matches!(fields.outcome, Some(Outcome::Void)) {
+            trace.failed();
+        }
+    }
+
     fn fields(&self) -> MutexGuard<'_, Fields> {
         self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,10 +234,11 @@ impl AccessLog {
 
 /// An event at a level that is decided at run time; the macro wants it written out.
 macro_rules! request_event {
-    ($level:ident, $log:expr, $fields:expr) => {
+    ($level:ident, $log:expr, $fields:expr, $trace_id:expr) => {
         $level!(
             target: "turnpike::request",
             request_id = $log.request_id,
+            trace_id = $trace_id,
             client.address = %$log.peer,
             http.request.method = $log.method,
             http.route = $fields.route,
@@ -211,12 +263,14 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         let fields = std::mem::take(&mut *self.fields());
         self.count(&fields);
+        self.end_trace(&fields);
+        let trace_id = self.trace.trace_id();
         match (fields.status, fields.outcome) {
-            (Some(500), _) => request_event!(error, self, fields),
+            (Some(500), _) => request_event!(error, self, fields, trace_id),
             (None | Some(501..), _) | (_, Some(Outcome::Void | Outcome::ReleasedUnread)) => {
-                request_event!(warn, self, fields);
+                request_event!(warn, self, fields, trace_id);
             }
-            _ => request_event!(info, self, fields),
+            _ => request_event!(info, self, fields, trace_id),
         }
     }
 }

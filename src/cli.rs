@@ -97,6 +97,8 @@ pub enum CommandError {
     #[error("operators' keys can't be used")]
     OperatorKeys(#[from] crate::admin::keys::KeyError),
     #[error(transparent)]
+    Traces(#[from] crate::traces::TracesError),
+    #[error(transparent)]
     Migrate(#[from] crate::migrate::MigrateError),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),

@@ -165,9 +165,11 @@ impl Delivery {
         let claim_id = Uuid::new_v4();
         let (outlet, body) = outlet::open(self.socket.clone());
         let claiming = Instant::now();
+        let phase = self.log.phase("claim");
         let is_preview = matches!(order, Order::Preview { .. });
         let obtained = self.obtain(order, claim_id, &caller).await;
         self.log.claim_seconds(claiming.elapsed());
+        drop(phase);
         let obtained = match obtained {
             Ok(obtained) => obtained,
             Err(error) => return self.refuse(claim_id, error, head).await,
@@ -185,6 +187,7 @@ impl Delivery {
         let vendor_waits =
             head.send(Ok(Head { batch_id, record_count, more, replayed, coding: self.coding, body })).is_ok();
 
+        let _phase = self.log.phase("deliver");
         let delivering = Instant::now();
         let delivered = match records {
             _ if !vendor_waits => Err(Halt::VendorGone(VendorGone)),
@@ -333,6 +336,7 @@ impl Delivery {
             Entry::None => Ok(()),
             Entry::Released(batch) => ledger.note_replay(batch, &sent.persons).await.map_err(Halt::Replay),
             Entry::Open(batch) => {
+                let _phase = self.log.phase("release");
                 let releasing = Instant::now();
                 let released = ledger.release(batch, &sent.persons).await;
                 self.log.release_seconds(releasing.elapsed());
@@ -373,6 +377,7 @@ impl Delivery {
 
     /// Whether the batch is void, or will be.
     async fn void(&self, claim_id: Uuid, reason: &str) -> bool {
+        let _phase = self.log.phase("void");
         self.tenant.ledger().void(claim_id, reason).await.unwrap_or_else(|error| {
             let cause = chain(&error);
             warn!(tenant = %self.tenant.id(), %claim_id, cause, "could not void; the lease will");

@@ -3,13 +3,14 @@
 //! [`Gateway::answer`] never fails: it gives the request its id and its log line, and turns every error into its answer.
 //! `Gateway::serve` is the way itself, a stage a line. Every refusal before `authenticate` takes no connection.
 
+mod correlation;
+
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::correlation::{request_id, trace_parent};
 use crate::access_log::{AccessLog, Outcome};
 use crate::auth::{AuthError, Authenticator, Credential, Grant};
 use crate::batches;
@@ -34,12 +36,12 @@ use crate::request::{self, Wanted};
 use crate::response::{self, Answer};
 use crate::router::{Route, Router};
 use crate::tenant::Tenant;
+use crate::traces::{RequestTrace, SpanCounts};
 use crate::transport::Socket;
 
 /// A caller who isn't let in is answered no sooner than this, so that the time doesn't tell an unknown client (no database
 /// to ask) from an unknown token; and who comes too often doesn't come the oftener for being refused quickly.
 const REFUSAL_FLOOR: Duration = Duration::from_millis(50);
-const REQUEST_ID_LIMIT: usize = 64;
 
 /// All that serving needs, shared by every connection.
 pub struct Gateway {
@@ -53,6 +55,7 @@ pub struct Gateway {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub budget: Arc<Budget>,
+    spans: OnceLock<Arc<SpanCounts>>,
     /// Deliveries outlive their handlers; whoever stops the process waits for these.
     pub deliveries: TaskTracker,
     /// Cancelled when deliveries have no more time.
@@ -82,9 +85,20 @@ impl Gateway {
             limits: Limits::new(),
             metrics,
             budget,
+            spans: OnceLock::new(),
             deliveries: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// Has the spans counted that the process sends to a collector; once.
+    pub fn count_spans(&self, counts: Arc<SpanCounts>) {
+        let _ = self.spans.set(counts);
+    }
+
+    /// What became of spans; None where there is no collector.
+    pub fn spans(&self) -> Option<&SpanCounts> {
+        self.spans.get().map(Arc::as_ref)
     }
 
     /// What holds for every tenant at present; a reload may change it.
@@ -104,7 +118,9 @@ impl Gateway {
         let _busy = socket.busy();
         let headers = request.headers().clone();
         let metrics = Arc::clone(&self.metrics);
-        let log = Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer, metrics));
+        let trace = RequestTrace::begin(|| trace_parent(&headers));
+        let log =
+            Arc::new(AccessLog::start(request_id(&headers), request.method().as_str(), peer, metrics, trace));
         let (head, mut body) = request.into_parts();
         let mut answer = match self.serve(&head, &mut body, peer, socket, &log).await {
             Ok(answer) => answer,
@@ -125,8 +141,20 @@ impl Gateway {
             log.sent(bytes);
         }
         response::dress(&mut answer, log.request_id());
+        self.show_telemetry(&mut answer, &log);
         log.status(answer.status().as_u16());
         answer
+    }
+
+    /// What a caller is told of the request's trace, and, where it was let in, of what it took: a refusal's time would tell a
+    /// stranger what was looked up.
+    fn show_telemetry(&self, answer: &mut Answer, log: &AccessLog) {
+        if let Some(traceparent) = log.traceparent() {
+            response::trace(answer, &traceparent);
+        }
+        if self.config().telemetry.server_timing && answer.status().is_success() {
+            response::timing(answer, &log.timings());
+        }
     }
 
     async fn serve(
@@ -226,6 +254,7 @@ impl Gateway {
             }
             Err(problem) => return Err(problem.into()),
         };
+        let _phase = log.phase("authenticate");
         let authenticating = Instant::now();
         let authenticated = match self.authenticator.recall(&tenant, credential).await {
             Some(grant) => Ok(grant),
@@ -294,13 +323,4 @@ where
 {
     log.cause(error);
     Problem::from(error)
-}
-
-/// The caller's `X-Request-Id` where it is in a safe form, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(|id| {
-        (1..=REQUEST_ID_LIMIT).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-    });
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }

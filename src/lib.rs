@@ -9,7 +9,7 @@
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
 //! words, and [`access_log`] writes the request's one line, and counts it in [`metrics`].
 //!
-//! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`]. Beside: [`reload`] puts a changed
+//! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`], [`traces`]. Beside: [`reload`] puts a changed
 //! configuration into force, [`sweep`] voids what a crashed gateway left open, [`scrape`] gathers what
 //! operators measure, [`tokens`] makes, rotates and revokes vendors'
 //! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`loadtest`]
@@ -41,6 +41,7 @@ pub mod database;
 pub mod config;
 pub mod clock;
 pub mod log;
+pub mod traces;
 
 pub mod reload;
 pub mod sweep;

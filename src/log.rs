@@ -2,20 +2,31 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::traces::Traces;
 
 /// Starts logging. `filter` is in tracing-subscriber's syntax (`info`, `turnpike=debug`); None logs what operators need.
+/// `traces` are sent on besides.
 ///
 /// # Errors
 /// Where the filter can't be parsed.
-pub fn start(filter: Option<&str>) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn start(
+    filter: Option<&str>,
+    traces: Option<&Traces>,
+) -> Result<(), tracing_subscriber::filter::ParseError> {
     // deadpool's warnings repeat what our own errors say with a tenant's name.
     let filter = EnvFilter::builder().parse(filter.unwrap_or("info,deadpool.postgres=error"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    if stderr().is_terminal() {
-        builder.with_target(false).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let lines = if stderr().is_terminal() {
+        lines.with_target(false).with_filter(filter).boxed()
     } else {
-        builder.json().flatten_event(true).init();
-    }
+        // Spans are the traces' business: a line says all itself.
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        lines.with_filter(filter).boxed()
+    };
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
     Ok(())
 }

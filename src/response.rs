@@ -33,6 +33,9 @@ const BATCH_MORE: HeaderName = HeaderName::from_static("batch-more");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -238,6 +241,28 @@ pub fn whole_size(answer: &Answer) -> Option<usize> {
     match answer.body() {
         Either::Left(whole) => whole.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()),
         Either::Right(_) => None,
+    }
+}
+
+/// Names the request's span, for callers who trace (W3C Trace Context, level 2, `traceresponse`).
+pub fn trace(answer: &mut Answer, traceparent: &str) {
+    if let Ok(value) = HeaderValue::from_str(traceparent) {
+        answer.headers_mut().insert(TRACE_RESPONSE, value);
+    }
+}
+
+/// Tells what was measured up to the head, in seconds (W3C Server Timing), and lets scripts of other origins read it.
+pub fn timing(answer: &mut Answer, timings: &[(&'static str, Option<f64>)]) {
+    let known = timings.iter().filter_map(|(name, seconds)| Some((name, (*seconds)?)));
+    let entries: Vec<String> =
+        known.map(|(name, seconds)| format!("{name};dur={:.1}", seconds * 1_000.0)).collect();
+    if entries.is_empty() {
+        return; // nobody was let in: a preflight
+    }
+    if let Ok(value) = HeaderValue::from_str(&entries.join(", ")) {
+        let headers = answer.headers_mut();
+        headers.insert(SERVER_TIMING, value);
+        headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::metrics::catalogue::{
     BREAKER_OPENINGS, BREAKER_STATE, BUDGET_WAITING, BUILD, DATABASE_CONNECTIONS, DATABASE_LIMIT,
     LEDGER_LOOK, OPEN_BATCH_LEASE, OPEN_BATCH_OLDEST, OPEN_BATCHES, PEERS_LIMIT, POOL_CONNECTIONS,
     POOL_FAILURES, POOL_IN_USE, POOL_LIMIT, POOL_WAITED, POOL_WAITING, POOL_WAITS, SERVER_CONNECTIONS,
-    SERVER_LIMIT, SWEEP_FAILURES, SWEPT, TENANTS, UNACKNOWLEDGED, UNACKNOWLEDGED_OLDEST,
+    SERVER_LIMIT, SWEEP_FAILURES, SWEPT, TENANTS, TRACE_SPANS, UNACKNOWLEDGED, UNACKNOWLEDGED_OLDEST,
 };
 
 /// The `Content-Type` of [`page`].
@@ -32,6 +32,7 @@ pub fn page(gateway: &Gateway) -> String {
         page.gauge(BUILD, vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0);
         page.gauge(PEERS_LIMIT, Vec::new(), gateway.config().max_peers as f64);
         write_budget(page, gateway);
+        write_spans(page, gateway);
         let (mut live, mut paused, mut quarantined) = (0, 0, 0);
         for (id, standing) in &standings {
             let (count, open) = match standing {
@@ -60,6 +61,14 @@ fn write_budget(page: &Page, gateway: &Gateway) {
         let labels = vec![("server", server)];
         page.gauge(SERVER_CONNECTIONS, labels.clone(), connections as f64);
         page.gauge(SERVER_LIMIT, labels, usage.server_limit as f64);
+    }
+}
+
+fn write_spans(page: &Page, gateway: &Gateway) {
+    let Some(spans) = gateway.spans() else { return };
+    for (result, count) in [("ended", &spans.ended), ("exported", &spans.exported), ("failed", &spans.failed)]
+    {
+        page.counter(TRACE_SPANS, vec![("result", result.to_owned())], count.load(Relaxed));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::handler::Gateway;
 use crate::listener::Listener;
 use crate::reload::{Reloader, Trigger};
 use crate::tls::{Identity, Pair};
+use crate::traces::Traces;
 use crate::{log, sweep, tls};
 
 /// What a shell reports for a program that SIGTERM ended: a second signal's exit.
@@ -24,9 +25,16 @@ const EXIT_AT_ONCE: u8 = 143;
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
 pub async fn run(path: &Path) -> CommandResult {
-    log::start(log_filter().as_deref())?;
     let config = Config::load(path)?;
+    let telemetry = &config.gateway.telemetry;
+    let traces = telemetry.otlp_endpoint.as_deref();
+    let traces =
+        traces.map(|endpoint| Traces::start(endpoint, telemetry.trace_sample_ratio.as_f64())).transpose()?;
+    log::start(log_filter().as_deref(), traces.as_ref())?;
     let gateway = Arc::new(Gateway::new(&config));
+    if let Some(traces) = &traces {
+        gateway.count_spans(traces.counts());
+    }
     let pair = Pair::read(&config.gateway.tls_certificate, &config.gateway.tls_key)?;
     gateway.metrics.certificate_shown(pair.expires_at());
     let identity = Identity::new(pair);
@@ -75,6 +83,9 @@ pub async fn run(path: &Path) -> CommandResult {
     }
     if let Some((_, running)) = admin {
         running.stop().await;
+    }
+    if let Some(traces) = traces.filter(|_| code == ExitCode::SUCCESS) {
+        traces.finish().await;
     }
     info!("stopped");
     Ok(code)

@@ -79,6 +79,7 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         // Examples, not defaults.
         (gateway.admin.tls, gateway.admin.operators.jwks) = (None, None);
         gateway.admin.operators.keys.clear();
+        gateway.telemetry.otlp_endpoint = None;
         gateway
     };
     assert_eq!(in_one_place(shown.gateway), in_one_place(silent.gateway));

@@ -10,6 +10,7 @@ use crate::compress::{Coding, Compressor};
 use crate::database::DatabaseError;
 use crate::outlet::Outlet;
 use crate::records::{Chunk, FieldProfile, RecordEncoder, RecordReader};
+use crate::traces::Phases;
 
 /// A frame's size: several TLS records of 16 KiB, and small enough that eight of them are no burden.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -44,9 +45,11 @@ pub async fn send_records(
     let mut compressor = Compressor::new(form.coding)?;
     let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
     encoder.write_opening(&mut frame);
-    let (mut chunks, _reading) = read_ahead(reader);
+    let (mut chunks, _reading) = read_ahead(reader, log.phases());
     while let Some(chunk) = chunks.recv().await {
         let related = encoder.relate(chunk?)?;
+        let phase = log.phase("send chunk");
+        phase.count("turnpike.chunk.records", related.record_count());
         for index in 0..related.record_count() {
             if frame.len() >= FRAME_BYTES {
                 let full = std::mem::replace(&mut frame, Vec::with_capacity(FRAME_BYTES + RECORD_BYTES));
@@ -85,10 +88,14 @@ pub async fn send_empty(form: Form<'_>, outlet: Outlet, log: &AccessLog) -> Resu
 /// Reads one chunk ahead of the one that is being sent. Dropping the handle ends the reading.
 fn read_ahead(
     mut reader: RecordReader,
+    phases: Phases,
 ) -> (mpsc::Receiver<Result<Chunk, DatabaseError>>, AbortOnDropHandle<()>) {
     let (chunks, receiver) = mpsc::channel(1);
     let reading = tokio::spawn(async move {
-        while let Some(chunk) = reader.next().await.transpose() {
+        loop {
+            let phase = phases.begin("read chunk");
+            let Some(chunk) = reader.next().await.transpose() else { return };
+            drop(phase);
             let failed = chunk.is_err();
             if chunks.send(chunk).await.is_err() || failed {
                 return;

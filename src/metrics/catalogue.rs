@@ -73,5 +73,6 @@ families! {
     CERTIFICATE_EXPIRY = Gauge "turnpike_tls_certificate_expiry_timestamp_seconds" [] "When the certificate that vendors are shown expires";
     RELOADS = Counter "turnpike_reloads_total" ["result"] "Reloads of the configuration";
     RELOAD_TIME = Gauge "turnpike_config_loaded_timestamp_seconds" [] "When the configuration that is served was loaded";
+    TRACE_SPANS = Counter "turnpike_trace_spans_total" ["result"] "Sampled spans: ended, and of these exported to the collector or failed to be";
     BUILD = Gauge "turnpike_build_info" ["version"] "1, with the version";
 }

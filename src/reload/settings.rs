@@ -33,7 +33,8 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         auth_refusal_ttl,
         auth_cache_capacity,
         auth_refusal_capacity,
-        telemetry: TelemetryConfig { metrics_per_tenant_histograms },
+        telemetry:
+            TelemetryConfig { metrics_per_tenant_histograms, server_timing, otlp_endpoint, trace_sample_ratio },
     } = next;
     let at_once = [
         ("tls_certificate", current.tls_certificate != *tls_certificate),
@@ -48,8 +49,9 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("failures_per_address", current.failures.failures_per_address != *failures_per_address),
         ("failures_per_tenant", current.failures.failures_per_tenant != *failures_per_tenant),
         ("await_acknowledgement", current.await_acknowledgement != *await_acknowledgement),
+        ("server_timing", current.telemetry.server_timing != *server_timing),
     ];
-    let budget = &started.budget;
+    let (budget, telemetry) = (&started.budget, &started.telemetry);
     let by_restart = [
         ("listen", started.listen != *listen),
         ("admin_listen", started.admin.listen != admin.listen),
@@ -64,8 +66,10 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("auth_refusal_capacity", started.auth_refusal_capacity != *auth_refusal_capacity),
         (
             "metrics_per_tenant_histograms",
-            started.telemetry.metrics_per_tenant_histograms != *metrics_per_tenant_histograms,
+            telemetry.metrics_per_tenant_histograms != *metrics_per_tenant_histograms,
         ),
+        ("otlp_endpoint", telemetry.otlp_endpoint != *otlp_endpoint),
+        ("trace_sample_ratio", telemetry.trace_sample_ratio != *trace_sample_ratio),
     ];
     Settings { changed: named(&at_once), restart_required: named(&by_restart) }
 }

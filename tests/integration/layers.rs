@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// Every module of the crate, from the ground up: one may import those of earlier rows, none of its own row.
 const RANKS: [&[&str]; 14] = [
-    &["certificates", "clock", "cluster", "compress", "config", "log", "metrics", "tls", "transport"],
-    &["access_log", "database", "limits", "outlet", "router"],
+    &["certificates", "clock", "cluster", "compress", "config", "metrics", "tls", "traces", "transport"],
+    &["access_log", "database", "limits", "log", "outlet", "router"],
     &["audit", "loadtest", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],
@@ -23,9 +23,10 @@ const RANKS: [&[&str]; 14] = [
 ];
 
 /// Where HTTP is spoken, beside `admin`.
-const HTTP: [&str; 10] = [
+const HTTP: [&str; 11] = [
     "cli/demo/call.rs",
     "handler.rs",
+    "handler/correlation.rs",
     "listener.rs",
     "loadtest/call.rs",
     "loadtest/connections.rs",

@@ -1,4 +1,4 @@
-//! Logs: one line a request with the documented fields, and (in metrics, too) never a credential, a body, a path as it came, or personal data.
+//! Logs: one line a request with the documented fields, and (in metrics and traces, too) never a credential, a body, a path as it came, or personal data.
 //!
 //! Everything private in these tests, and everything that a caller makes up, holds the word "canary".
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use turnpike::auth::hash_token;
 
+use crate::support::collector::{Collector, Manner};
 use crate::support::program::turnpike_logging;
 use crate::support::{Answer, Serving, TOKEN, TestDatabase, TestGateway, wait_until};
 
@@ -76,12 +77,14 @@ async fn call_in_every_way(serving: &Serving) -> usize {
 
 /// Serves tenants whose databases fail in every way, calls in every way, and gives all that was written meanwhile.
 async fn write_everything(filter: Option<&str>) -> String {
+    let collector = Collector::start(Manner::Takes).await;
     // Bound, but not listening: connections are refused, and nobody else gets the port.
     let closed = TcpSocket::new_v4().unwrap();
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (directory, databases) = TestGateway::with_tenants(["ALTERED", "CHECKED", "DOWN", "FAULTY", "GOOD"])
         .database_port("DOWN", closed.local_addr().unwrap().port())
         .gateway_setting("admin_listen = \"127.0.0.1:0\"\nmetrics_per_tenant_histograms = true")
+        .gateway_setting(&collector.setting())
         .tenant_setting("FAULTY", "database_password = \"canary-inline\"")
         .prepare()
         .await;
@@ -110,7 +113,9 @@ async fn write_everything(filter: Option<&str>) -> String {
     let mut written = serving.written();
     assert!(written.contains("never_marked"), "the constraint's failure was logged: {written}");
     written += &run_commands(&config, filter).await;
-    written + &metrics
+    let spans = collector.text();
+    assert!(spans.contains("turnpike.tenant"), "{spans}");
+    written + &metrics + &spans
 }
 
 async fn run_commands(config: &Path, filter: Option<&str>) -> String {

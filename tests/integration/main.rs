@@ -34,4 +34,5 @@ mod reload;
 mod replication;
 mod support;
 mod tokens;
+mod traces;
 mod wire;

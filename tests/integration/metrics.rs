@@ -321,6 +321,7 @@ async fn operators_scrape_the_process() {
         "turnpike_refusals_total",
         "turnpike_tenant_phase_duration_seconds",
         "turnpike_tenant_request_duration_seconds",
+        "turnpike_trace_spans_total",
         "turnpike_unacknowledged_batch_oldest_timestamp_seconds",
     ];
     assert_eq!(absent, unseen);

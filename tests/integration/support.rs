@@ -1,6 +1,7 @@
 //! What the tests share: one cluster a run ([`database`]), a gateway in this process ([`gateway`]) or as the built binary
 //! ([`program`]), the vendor who calls it ([`vendor`]), one who writes by hand ([`raw`]), and a [`proxy`] to break.
 
+pub mod collector;
 pub mod database;
 pub mod gateway;
 pub mod operator;
