@@ -13,6 +13,7 @@ mod batches;
 mod call;
 pub mod keys;
 pub mod listener;
+pub mod openapi;
 pub mod operator;
 mod problem;
 mod process;
@@ -21,6 +22,7 @@ mod tenants;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Request, StatusCode};
@@ -36,6 +38,7 @@ use self::operator::Operator;
 use self::problem::AdminProblem;
 use self::router::{Operation, Route, Router, Verb};
 use crate::handler::Gateway;
+use crate::openapi::render;
 use crate::scrape;
 use crate::tenant::Tenant;
 
@@ -46,12 +49,14 @@ pub struct Admin {
     draining: CancellationToken,
     keys: OperatorKeys,
     router: Router,
+    document: Bytes,
     started: Instant,
 }
 
 impl Admin {
     pub fn new(gateway: Arc<Gateway>, keys: OperatorKeys, draining: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { gateway, draining, keys, router: Router::new(), started: Instant::now() })
+        let (router, document) = (Router::new(), Bytes::from(render(&openapi::document())));
+        Arc::new(Self { gateway, draining, keys, router, document, started: Instant::now() })
     }
 
     /// Answers one request. What it began to do goes on where the operator hangs up meanwhile.
@@ -65,6 +70,7 @@ impl Admin {
             Verb::Ready if self.draining.is_cancelled() => {
                 answer::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
+            Verb::Describe => answer::ready_json(self.document.clone()),
             Verb::Ready => answer::text(StatusCode::OK, "ready\n"),
             // Without keys the listener is a loopback address or a socket: who reaches it may see numbers.
             Verb::ShowMetrics if self.keys.is_empty() => answer::metrics(self.page().await),
@@ -111,7 +117,7 @@ impl Admin {
         }
         let call = Call::read(request, route, operator, audit).await?;
         match call.route.operation.verb {
-            Verb::Live | Verb::Ready => Err(AdminProblem::UnknownPath),
+            Verb::Live | Verb::Ready | Verb::Describe => Err(AdminProblem::UnknownPath),
             Verb::ShowMetrics => Ok(answer::metrics(self.page().await)),
             Verb::ShowGateway => process::show(self),
             Verb::Drain => process::drain(self, &call),

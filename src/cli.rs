@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod loadtest;
 mod migrate;
+mod openapi;
 mod operator;
 mod sample;
 mod serve;
@@ -60,6 +61,8 @@ enum Command {
     /// Tell what operators did to a tenant's tokens and batches
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Print the API's description, OpenAPI 3.1: the vendors' or the operators'
+    Openapi(openapi::OpenapiArgs),
     /// Tell, rule by rule, why a violation is or isn't eligible
     Explain(explain::ExplainArgs),
     /// Fill a tenant's database with realistic data, for load tests
@@ -119,6 +122,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Batch(command) => batch::run(command, config).await,
         Command::Operator(command) => operator::run(command),
         Command::Audit(command) => audit::run(command, config).await,
+        Command::Openapi(args) => openapi::run(args),
         Command::Explain(args) => explain::run(args, config).await,
         Command::Sample(args) => sample::run(args, config).await,
         Command::Loadtest(args) => loadtest::run(args, config).await,

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
@@ -31,10 +32,11 @@ use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
 use crate::limits::{Admitted, LimitError, Limits, Peers, Standing};
 use crate::metrics::Metrics;
+use crate::openapi;
 use crate::problem::Problem;
 use crate::request::{self, Wanted};
 use crate::response::{self, Answer};
-use crate::router::{Route, Router};
+use crate::router::{DOCUMENT, Route, Router};
 use crate::tenant::Tenant;
 use crate::traces::{RequestTrace, SpanCounts};
 use crate::transport::Socket;
@@ -51,6 +53,7 @@ pub struct Gateway {
     /// Room for vendors' connections.
     pub peers: Peers,
     router: Router,
+    document: Bytes,
     authenticator: Authenticator,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
@@ -81,6 +84,7 @@ impl Gateway {
             clock,
             peers: Peers::new(config.gateway.max_peers),
             router: Router::new(),
+            document: Bytes::from(openapi::render(&openapi::vendor::document())),
             authenticator: Authenticator::new(&config.gateway).observed(&metrics.auth_cache),
             limits: Limits::new(),
             metrics,
@@ -167,6 +171,10 @@ impl Gateway {
     ) -> Result<Answer, Refused> {
         let deadline = log.started() + self.config().request_timeout;
         request::check_host(head).map_err(|error| refused(log, &error))?;
+        if head.uri.path() == DOCUMENT {
+            log.route(DOCUMENT);
+            return self.describe(&head.method);
+        }
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
         log.route(route.operation.template());
         let presented = match head.method {
@@ -226,6 +234,15 @@ impl Gateway {
                 let acknowledged = batches::acknowledge(tenant.database(), token, batch_id, records).await;
                 Ok(response::batch(&acknowledged.map_err(|error| refused(log, &error))?))
             }
+        }
+    }
+
+    fn describe(&self, method: &Method) -> Result<Answer, Problem> {
+        const METHODS: &str = "GET, HEAD, OPTIONS";
+        match *method {
+            Method::GET | Method::HEAD => Ok(response::document(self.document.clone())),
+            Method::OPTIONS => Ok(response::preflight(METHODS)),
+            _ => Err(Problem::WrongMethod { allowed: METHODS }),
         }
     }
 

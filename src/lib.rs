@@ -7,7 +7,7 @@
 //! of its own takes over, [`delivery`]: [`claim`] marks the eligible ones and writes the batch, [`records`] reads and
 //! encodes it, [`compress`] codes it where that is asked for, [`outlet`] carries the frames to the [`response`], and
 //! [`ledger`] releases the batch before the last frame, or voids it. [`problem`] decides every refusal's status and
-//! words, and [`access_log`] writes the request's one line, and counts it in [`metrics`].
+//! words, [`openapi`] describes it all, and [`access_log`] writes the request's one line, and counts it in [`metrics`].
 //!
 //! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`], [`traces`]. Beside: [`reload`] puts a changed
 //! configuration into force, [`sweep`] voids what a crashed gateway left open, [`scrape`] gathers what
@@ -34,6 +34,7 @@ pub mod outlet;
 pub mod ledger;
 pub mod response;
 pub mod problem;
+pub mod openapi;
 pub mod access_log;
 pub mod metrics;
 

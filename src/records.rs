@@ -8,9 +8,11 @@
 mod encode;
 mod fields;
 mod read;
+mod schema;
 mod shape;
 mod value;
 
 pub use self::encode::{EncodeError, RecordEncoder, Related};
-pub use self::fields::FieldProfile;
+pub use self::fields::{FieldProfile, Object};
 pub use self::read::{Chunk, RecordReader, Source, read_first};
+pub use self::schema::{Column, Form, columns};

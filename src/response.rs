@@ -16,6 +16,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::batches::BatchSummary;
 use crate::delivery::Head;
@@ -89,21 +90,28 @@ pub fn records(head: Head) -> Answer {
 }
 
 /// A batch as its vendor sees it.
-#[derive(Serialize)]
-struct BatchObject<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Batch)]
+pub struct BatchObject<'a> {
     batch_id: i64,
     state: &'a str,
     records: i32,
+    #[schema(format = DateTime)]
     claimed_at: String,
+    #[schema(format = DateTime, required)]
     released_at: Option<String>,
+    #[schema(format = DateTime, required)]
     acknowledged_at: Option<String>,
+    #[schema(required)]
     idempotency_key: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct BatchesObject<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Batches)]
+pub struct BatchesObject<'a> {
     batches: Vec<BatchObject<'a>>,
     /// What to send as `before` for the next page; null on the last.
+    #[schema(required)]
     next: Option<i64>,
 }
 
@@ -141,6 +149,13 @@ fn json(object: &impl Serialize) -> Answer {
     answer
 }
 
+/// 200 with the API's description.
+pub fn document(json: Bytes) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::from(json)));
+    answer.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer
+}
+
 /// 204 to a browser's preflight: what the published sample's `XMLHttpRequest` needs.
 pub fn preflight(allowed: &'static str) -> Answer {
     let mut answer = Response::new(Either::Left(Full::default()));
@@ -154,8 +169,8 @@ pub fn preflight(allowed: &'static str) -> Answer {
 }
 
 /// The documented error object, followed in the same object by RFC 9457's members.
-#[derive(Serialize)]
-struct Refusal<'a> {
+#[derive(Serialize, ToSchema)]
+pub struct Refusal<'a> {
     #[serde(rename = "ErrorCode")]
     code: u16,
     #[serde(rename = "ErrorMessage")]

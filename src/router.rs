@@ -8,9 +8,11 @@ use crate::config::TenantId;
 
 /// The documented operation.
 pub const SEND_OVERDUE: &str = "/api/{client}/v1/violations/send_overdue_to_collections";
-const BATCHES: &str = "/api/{client}/v1/violations/collection_batches";
-const BATCH: &str = "/api/{client}/v1/violations/collection_batches/{batch}";
-const ACKNOWLEDGE: &str = "/api/{client}/v1/violations/collection_batches/{batch}/acknowledge";
+pub const BATCHES: &str = "/api/{client}/v1/violations/collection_batches";
+pub const BATCH: &str = "/api/{client}/v1/violations/collection_batches/{batch}";
+pub const ACKNOWLEDGE: &str = "/api/{client}/v1/violations/collection_batches/{batch}/acknowledge";
+/// The description of all this. Nobody's in particular, and no secret.
+pub const DOCUMENT: &str = "/api/openapi.json";
 /// The same without a `{client}`: documented to have an error of its own.
 const NOBODYS: [&str; 2] = ["/api/v1/violations/{*operation}", "/api//v1/violations/{*operation}"];
 /// What can't be a batch's number: the ledger counts from 1.

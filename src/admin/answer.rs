@@ -8,6 +8,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem::{AdminProblem, Description};
 use crate::scrape;
@@ -33,6 +34,13 @@ pub fn metrics(page: Option<String>) -> Answer {
     answer
 }
 
+/// 200 with JSON that was made before.
+pub fn ready_json(json: Bytes) -> Answer {
+    let mut answer = Response::new(Full::from(json));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
 /// 200 with an object.
 pub fn json(object: &impl Serialize) -> Answer {
     json_with(StatusCode::OK, "application/json", object)
@@ -44,7 +52,7 @@ pub fn accepted(object: &impl Serialize) -> Answer {
 }
 
 /// RFC 9457's object.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ProblemObject<'a> {
     #[serde(rename = "type")]
     kind: &'a str,

@@ -1,6 +1,7 @@
 //! Batches: the ledger, shown; a batch, taken back.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
 use super::call::{Call, number};
@@ -14,14 +15,14 @@ const LARGEST_PAGE: i64 = 1_000;
 /// A ticket's number is text without a bound of its own.
 const TICKET_LIMIT: usize = 200;
 
-#[derive(Serialize)]
-struct Batches {
+#[derive(Serialize, ToSchema)]
+pub struct Batches {
     /// The newest first.
     batches: Vec<BatchEntry>,
 }
 
-#[derive(Serialize)]
-struct Freed {
+#[derive(Serialize, ToSchema)]
+pub struct Freed {
     batch_id: i64,
     /// Violations that the next call may get.
     freed: i64,

@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 
 use super::Admin;
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::problem::AdminProblem;
 
-#[derive(Serialize)]
-struct GatewayEntry {
+#[derive(Serialize, ToSchema)]
+pub struct GatewayEntry {
     version: &'static str,
     uptime_seconds: u64,
     /// Whether it takes no new calls any more.
@@ -20,8 +21,8 @@ struct GatewayEntry {
     deliveries: usize,
 }
 
-#[derive(Serialize)]
-struct Draining {
+#[derive(Serialize, ToSchema)]
+pub struct Draining {
     draining: bool,
     deliveries: usize,
 }

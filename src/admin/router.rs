@@ -14,6 +14,7 @@ pub enum Verb {
     Live,
     Ready,
     ShowMetrics,
+    Describe,
     ShowGateway,
     ListTenants,
     ShowTenant,
@@ -55,6 +56,7 @@ operations! {
     Live "live": GET "/livez";
     Ready "ready": GET "/readyz";
     ShowMetrics "metrics.show": GET "/metrics" for MetricsRead;
+    Describe "openapi": GET "/admin/v1/openapi.json";
     ShowGateway "gateway.show": GET "/admin/v1/gateway" for TenantsRead;
     Drain "gateway.drain": POST "/admin/v1/drain" for ConfigReload;
     ListTenants "tenant.list": GET "/admin/v1/tenants" for TenantsRead;

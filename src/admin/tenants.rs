@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Admin;
 use super::answer::{self, Answer};
@@ -14,21 +15,20 @@ use crate::tenant::Tenant;
 /// Eligible violations are counted up to here.
 const ELIGIBLE_LIMIT: i64 = 100_000;
 
-#[derive(Serialize)]
-struct Tenants {
+#[derive(Serialize, ToSchema)]
+pub struct Tenants {
     /// By id.
     tenants: Vec<TenantEntry>,
 }
 
 /// One tenant, as this process serves it.
-#[derive(Serialize)]
-struct TenantEntry {
+#[derive(Serialize, ToSchema)]
+pub struct TenantEntry {
     tenant: String,
     /// The institution's name.
     name: String,
     version: String,
-    /// `live`
-    state: &'static str,
+    state: TenantState,
     breaker: Breaker,
     pool: Pool,
     /// What its database says; asked for with `?activity=true`.
@@ -36,11 +36,26 @@ struct TenantEntry {
     activity: Option<Activity>,
 }
 
+/// Whether it is served.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TenantState {
+    Live,
+}
+
+/// `closed`: its database is reached. `open`: calls are refused at once. `half-open`: one call finds out.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerWord {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
 /// Whether its database is reached at present.
-#[derive(Serialize)]
-struct Breaker {
-    /// `closed`: it is. `open`: calls are refused at once. `half-open`: one call finds out.
-    state: &'static str,
+#[derive(Serialize, ToSchema)]
+pub struct Breaker {
+    state: BreakerWord,
     /// Of an outage so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     outage_seconds: Option<f64>,
@@ -52,8 +67,8 @@ struct Breaker {
 }
 
 /// Connections to its database.
-#[derive(Serialize)]
-struct Pool {
+#[derive(Serialize, ToSchema)]
+pub struct Pool {
     open: usize,
     in_use: usize,
     /// Calls that wait for one.
@@ -61,8 +76,8 @@ struct Pool {
     limit: usize,
 }
 
-#[derive(Serialize)]
-struct Activity {
+#[derive(Serialize, ToSchema)]
+pub struct Activity {
     /// Violations that the next call would get.
     eligible: i64,
     /// Whether there are more than that: they are counted up to a bound.
@@ -116,7 +131,7 @@ impl From<&Tenant> for TenantEntry {
             tenant: tenant.id().to_string(),
             name: tenant.config().name.clone(),
             version: tenant.version().to_owned(),
-            state: "live",
+            state: TenantState::Live,
             breaker: Breaker::from(tenant.database().breaker()),
             pool: Pool { open: pool.open, in_use: pool.in_use, waiting: pool.waiting, limit: pool.limit },
             activity: None,
@@ -126,17 +141,18 @@ impl From<&Tenant> for TenantEntry {
 
 impl From<BreakerState> for Breaker {
     fn from(state: BreakerState) -> Self {
-        let closed = Self { state: "closed", outage_seconds: None, retry_in_seconds: None, cause: None };
+        let closed =
+            Self { state: BreakerWord::Closed, outage_seconds: None, retry_in_seconds: None, cause: None };
         match state {
             BreakerState::Closed => closed,
             BreakerState::Open { since, retry_in, cause } => Self {
-                state: "open",
+                state: BreakerWord::Open,
                 outage_seconds: Some(since.as_secs_f64()),
                 retry_in_seconds: Some(retry_in.as_secs_f64()),
                 cause: Some(cause.to_string()),
             },
             BreakerState::HalfOpen { since, cause } => Self {
-                state: "half-open",
+                state: BreakerWord::HalfOpen,
                 outage_seconds: Some(since.as_secs_f64()),
                 cause: Some(cause.to_string()),
                 ..closed

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::audit::Actor;
 use crate::database::{Database, DatabaseError, Row, statements as sql};
@@ -41,24 +42,36 @@ pub struct BatchQuery {
 }
 
 /// One batch as the ledger has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct BatchEntry {
     pub batch_id: i64,
+    #[schema(required)]
     pub vendor: Option<String>,
     /// Null in the void row of a claim whose outcome was unknown.
+    #[schema(required)]
     pub field_profile: Option<String>,
     pub state: String,
     pub records: i32,
     pub claimed_at: Timestamp,
+    #[schema(required)]
     pub released_at: Option<Timestamp>,
+    #[schema(required)]
     pub acknowledged_at: Option<Timestamp>,
+    #[schema(required)]
     pub replayed_at: Option<Timestamp>,
+    #[schema(required)]
     pub voided_at: Option<Timestamp>,
+    #[schema(required)]
     pub void_reason: Option<String>,
+    #[schema(required)]
     pub requeued_at: Option<Timestamp>,
+    #[schema(required)]
     pub requeued_by: Option<String>,
+    #[schema(required)]
     pub requeue_reason: Option<String>,
+    #[schema(required)]
     pub idempotency_key: Option<String>,
+    #[schema(required)]
     pub request_id: Option<String>,
     pub gateway: String,
 }
@@ -88,7 +101,7 @@ impl From<&Row> for BatchEntry {
 }
 
 /// One batch's violations, in the answer's order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct BatchContent {
     pub batch_id: i64,
     pub state: String,
@@ -96,13 +109,14 @@ pub struct BatchContent {
 }
 
 /// A violation of a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct HandedOver {
     pub position: i64,
     #[serde(rename = "ViolationID")]
     pub id: i32,
     /// Null where it was deleted since.
     #[serde(rename = "Ticket")]
+    #[schema(required)]
     pub ticket: Option<String>,
 }
 
