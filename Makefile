@@ -1,7 +1,7 @@
 # `make` alone tells what there is. Everything a target needs beside Rust and make is installed by the target.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos postgres
+.PHONY: help demo test check bench chaos postgres schemathesis
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ demo: postgres ## everything on this machine: PostgreSQL, three tenants, the gat
 	@cargo build --release --locked
 	@trap '' INT; target/release/turnpike demo
 
-test: postgres ## unit, integration and documentation tests; they start a PostgreSQL of their own
+test: postgres schemathesis ## unit, integration and documentation tests; they start a PostgreSQL of their own
 	cargo test --locked
 
 check: ## formatting, lints, dependencies, scripts, documentation
@@ -21,10 +21,11 @@ check: ## formatting, lints, dependencies, scripts, documentation
 	else echo "cargo deny: skipped, not installed (cargo install --locked cargo-deny)"; fi
 	bash -n .ci/run
 	sh -n deploy/install-postgres.sh
+	sh -n tests/schemathesis/install.sh
 	sh -n docs/examples/collect.sh
 	@if command -v php >/dev/null; then php -l docs/examples/collect.php; \
 	else echo "php -l: skipped, not installed (apt-get install php-cli)"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh docs/examples/collect.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/install-postgres.sh docs/examples/collect.sh tests/schemathesis/install.sh; \
 	else echo "shellcheck: skipped, not installed (apt-get install shellcheck)"; fi
 	@if command -v promtool >/dev/null; then cd deploy && promtool check rules prometheus-alerts.yaml \
 	&& promtool test rules prometheus-alerts.test.yaml; \
@@ -39,3 +40,6 @@ chaos: postgres ## ten minutes of faults, killed gateways and crashing databases
 
 postgres:
 	@deploy/install-postgres.sh
+
+schemathesis: postgres
+	@tests/schemathesis/install.sh

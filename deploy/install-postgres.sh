@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the demo, the tests and the build need beside Rust: a PostgreSQL server, whose programs are used for
 # private clusters alone, setpriv, a C compiler (aws-lc and mimalloc are C), the system's certificates, and curl,
-# python3 and php with its curl extension, which run the vendors' examples.
+# python3 and php with its curl extension, which run the vendors' examples; python3's venv, in which the tests install
+# schemathesis.
 # Does nothing where they are there. Debian and Ubuntu; elsewhere it says what is missing.
 set -eu
 
@@ -19,6 +20,7 @@ command -v setpriv >/dev/null || missing="$missing util-linux"
 command -v cc >/dev/null || missing="$missing gcc libc6-dev"
 command -v curl >/dev/null || missing="$missing curl"
 command -v python3 >/dev/null || missing="$missing python3"
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 php -m 2>/dev/null | grep -qx curl || missing="$missing php-cli php-curl"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ||
     [ -e /etc/ssl/cert.pem ] || missing="$missing ca-certificates"

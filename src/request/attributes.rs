@@ -49,7 +49,7 @@ impl Attributes {
     ) -> Result<Option<i64>, RequestError> {
         match value {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_i64() {
+            Some(value) => match whole(value) {
                 Some(number) if range.contains(&number) => Ok(Some(number)),
                 _ => Err(RequestError::InvalidValue(attribute)),
             },
@@ -63,6 +63,14 @@ impl Attributes {
             Some(_) => Err(RequestError::InvalidValue(Attribute::Preview)),
         }
     }
+}
+
+/// 5.0 is the whole number 5: JSON knows one kind of number (RFC 8259, section 6; JSON Schema, section 6.1.1).
+fn whole(value: &Value) -> Option<i64> {
+    /// Beyond 2^53 a float isn't exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = || value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT);
+    value.as_i64().or_else(|| float().map(|float| float as i64))
 }
 
 /// Refuses a key that comes twice: which of the two counts would be anybody's guess.

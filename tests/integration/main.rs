@@ -25,6 +25,7 @@ mod ledger_commands;
 mod loadtest;
 mod logs;
 mod metrics;
+mod openapi;
 mod plans;
 mod preflight;
 mod preview;
