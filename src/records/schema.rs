@@ -35,7 +35,7 @@ pub enum Form {
 /// The columns of a statement of `src/sql/records`, in wire order.
 pub fn columns(statement: &Statement) -> Vec<Column> {
     let sql = statement.sql;
-    let list = sql.split_once("\nSELECT ").map_or(sql, |(_, list)| list);
+    let list = sql.split_once("\nSELECT").map_or(sql, |(_, list)| list);
     let list = list.split_once("\n  FROM ").map_or(list, |(list, _)| list);
     let from = &sql[sql.find("\n  FROM ").unwrap_or_default()..];
     list.lines().map(|line| read_item(line.trim().trim_end_matches(','), from)).collect()
