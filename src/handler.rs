@@ -173,7 +173,7 @@ impl Gateway {
         request::check_host(head).map_err(|error| refused(log, &error))?;
         if head.uri.path() == DOCUMENT {
             log.route(DOCUMENT);
-            return self.describe(&head.method);
+            return Ok(self.describe(&head.method)?);
         }
         let route = self.router.route(head.uri.path()).map_err(|error| refused(log, &error))?;
         log.route(route.operation.template());

@@ -114,9 +114,14 @@ fn with_problems(path: &str, mut operation: OperationBuilder) -> OperationObject
         .map(Problem::describe)
         .map(|problem| (problem.status.as_u16(), format!("{}: {}", problem.code, problem.message)))
         .collect();
-    for (status, text) in by_status(described.iter().map(|(status, text)| (*status, text.as_str()))) {
-        let response = ResponseBuilder::new()
-            .description(text)
+    for (status, words) in by_status(described.iter().map(|(status, text)| (*status, text.as_str()))) {
+        let mut response = ResponseBuilder::new();
+        if status == 429 {
+            let limit = || header("draft-ietf-httpapi-ratelimit-headers", text());
+            response = response.header("RateLimit", limit()).header("RateLimit-Policy", limit());
+        }
+        let response = response
+            .description(words)
             .content(JSON, content("Refusal"))
             .content(PROBLEM_JSON, content("Refusal"));
         operation = operation.response(status.to_string(), with_headers_of(status, response));
@@ -138,6 +143,8 @@ fn problems(path: &str) -> Vec<Problem> {
         Problem::TokenTooLong,
         Problem::Unauthenticated,
         Problem::Unauthorized,
+        Problem::TooManyRequests { retry_after },
+        Problem::TooManyFailures { retry_after },
         Problem::Unavailable { retry_after },
         Problem::Internal,
     ];

@@ -141,7 +141,10 @@ async fn check(document: &str, base: &str, token: Option<&str>, settings: &[&str
 async fn start() -> TestGateway {
     let keys = tempfile::tempdir().unwrap().keep();
     let gateway = TestGateway::with_tenants(["A", "B"])
-        .gateway_setting(&format!("admin_listen = \"127.0.0.1:0\"\n{}", configure_keys(&keys)))
+        .gateway_setting(&format!(
+            "admin_listen = \"127.0.0.1:0\"\nfailures_per_address = \"none\"\n{}",
+            configure_keys(&keys)
+        ))
         .start()
         .await;
     turnpike(&gateway.config_file(), "sample --tenant A --violations 20").await.output();
