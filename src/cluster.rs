@@ -5,20 +5,24 @@
 //! refuses to empty a directory that it did not make.
 
 mod error;
+mod frozen;
 mod installation;
 mod plan;
 pub mod process;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{fmt, fs};
 
 use nix::sys::signal::Signal;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 pub use self::error::ClusterError;
+pub use self::frozen::Frozen;
 use self::plan::{Origin, Plan, Primary};
 use self::process::{BoundProcess, Ending};
 
@@ -37,7 +41,8 @@ const IMMEDIATE: Ending = Ending { signal: Signal::SIGQUIT, patience: Duration::
 pub struct Cluster {
     plan: Plan,
     port: u16,
-    server: BoundProcess,
+    server: Mutex<BoundProcess>,
+    pid: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -79,11 +84,15 @@ impl Cluster {
         for _ in 1..PORT_ATTEMPTS {
             match plan.run(find_free_port()?).await {
                 Err(ClusterError::Ended { log_tail, .. }) if is_port_taken(&log_tail) => {}
-                outcome => return outcome.map(|(port, server)| Cluster { plan, port, server }),
+                outcome => return outcome.map(|(port, server)| Self::of(plan, port, server)),
             }
         }
         let (port, server) = plan.run(find_free_port()?).await?;
-        Ok(Cluster { plan, port, server })
+        Ok(Self::of(plan, port, server))
+    }
+
+    fn of(plan: Plan, port: u16, server: BoundProcess) -> Self {
+        Self { plan, port, pid: AtomicU32::new(server.pid()), server: Mutex::new(server) }
     }
 
     pub fn port(&self) -> u16 {
@@ -92,7 +101,7 @@ impl Cluster {
 
     /// The postmaster's process id.
     pub fn pid(&self) -> u32 {
-        self.server.pid()
+        self.pid.load(Ordering::Relaxed)
     }
 
     pub fn log_path(&self) -> &Path {
@@ -111,19 +120,25 @@ impl Cluster {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Stops the server (fast shutdown) and waits for that; the files stay.
-    pub async fn stop(mut self) {
-        self.server.end(FAST).await;
+    /// Stops the server (fast shutdown) and waits for that; the files stay, and [`Cluster::resume`] starts it again.
+    pub async fn stop(&self) {
+        self.server.lock().await.end(FAST).await;
     }
 
-    /// Crashes the server (immediate shutdown); it doesn't come back.
-    pub async fn crash(mut self) {
-        self.server.end(IMMEDIATE).await;
+    /// Crashes the server (immediate shutdown).
+    pub async fn crash(&self) {
+        self.server.lock().await.end(IMMEDIATE).await;
     }
 
     /// Crashes the server (immediate shutdown) and starts it again on the same port and data.
-    pub async fn restart_immediate(&mut self) -> Result<(), ClusterError> {
-        self.server.end(IMMEDIATE).await;
+    pub async fn restart_immediate(&self) -> Result<(), ClusterError> {
+        self.crash().await;
+        self.resume().await
+    }
+
+    /// Starts a stopped server again, on the same port and data.
+    pub async fn resume(&self) -> Result<(), ClusterError> {
+        let mut server = self.server.lock().await;
         let give_up = Instant::now() + READY_WITHIN;
         loop {
             match self.plan.run(self.port).await {
@@ -134,11 +149,18 @@ impl Cluster {
                     sleep(RETRY_INTERVAL).await;
                 }
                 outcome => {
-                    (_, self.server) = outcome?;
+                    (_, *server) = outcome?;
+                    self.pid.store(server.pid(), Ordering::Relaxed);
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Freezes the server with all its processes, as a machine that hangs would: it still takes connections, and says
+    /// nothing. Dropped, the guard thaws it.
+    pub fn freeze(&self) -> Frozen {
+        Frozen::freeze(self.pid())
     }
 }
 
@@ -204,7 +226,7 @@ mod tests {
         let mut options = options("cluster");
         options.settings.push(("max_connections".to_owned(), "33".to_owned()));
         let directory = options.directory.clone();
-        let mut cluster = Cluster::start(options).await.unwrap();
+        let cluster = Cluster::start(options).await.unwrap();
         let (port, first_pid) = (cluster.port(), cluster.pid());
         assert_eq!(show(&cluster, "max_connections").await, "33");
         assert_eq!(show(&cluster, "fsync").await, "off");
