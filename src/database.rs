@@ -9,9 +9,13 @@ mod breaker;
 mod budget;
 mod connect;
 mod fault;
+mod session;
 mod sessions;
 pub mod statements;
+mod wire;
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,20 +26,19 @@ use tokio::time::{Instant, timeout};
 pub use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use self::breaker::Admission;
 pub use self::breaker::BreakerState;
-use self::breaker::{Admission, Breaker};
 pub use self::budget::{Budget, Usage};
 pub use self::connect::{ConnectError, Connector};
 pub use self::fault::{DatabaseError, Fault};
 pub use self::sessions::Waits;
-use self::sessions::{Pool, Sessions};
+use self::sessions::{OpenError, Pool, Sessions};
 pub use self::statements::Statement;
 use crate::config::{BudgetConfig, PoolConfig, TenantConfig};
 
-/// How much longer than the server's own `statement_timeout` we wait for an answer before we take the server for gone.
-const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// A standby that was the primary: every session leads to the wrong server.
 const READ_ONLY: &str = "25006";
+const NO_ANSWER: &str = "the server did not answer in time";
 
 pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -44,7 +47,17 @@ pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub struct Database {
     pool: Pool,
     prepared_statements: bool,
-    answer_timeout: Duration,
+    patience: Patience,
+}
+
+/// How long answers are waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// After so long the server is asked for a sign of life.
+    doubted_after: Duration,
+    at_most: Duration,
+    /// For a connection.
+    pool: Duration,
 }
 
 /// A pool's connections: open, lent out, and callers who wait for one.
@@ -71,25 +84,23 @@ impl Database {
     /// As [`Database::open`].
     pub fn open_within(tenant: &TenantConfig, budget: &Arc<Budget>) -> Result<Self, ConnectError> {
         let settings = tenant.pool.clone();
-        let connector = Arc::new(Connector::for_gateway(tenant)?);
+        let connector = Connector::for_gateway(tenant)?;
         let share = budget.share(connector.server());
-        let breaker = Breaker::new(settings.breaker.clone());
-        let pool = managed::Pool::builder(Sessions::new(connector, settings.clone(), share, breaker))
+        let pool = managed::Pool::builder(Sessions::new(connector, settings.clone(), share))
             .max_size(settings.max_connections)
             .runtime(deadpool::Runtime::Tokio1)
             .wait_timeout(Some(settings.pool_timeout))
             .build()
             .expect("a runtime is given, which is all that the builder can miss");
         pool.manager().share.register(pool.weak());
-        Ok(Self {
-            pool,
-            prepared_statements: settings.prepared_statements,
-            answer_timeout: settings.statement_timeout + ANSWER_GRACE,
-        })
+        let at_most = settings.answer_timeout();
+        let doubted_after = settings.connect_timeout.min(at_most);
+        let patience = Patience { doubted_after, at_most, pool: settings.pool_timeout };
+        Ok(Self { pool, prepared_statements: settings.prepared_statements, patience })
     }
 
-    /// A connection of the pool, waited for no longer than `pool_timeout` (twice that and `connect_timeout` for a new
-    /// one).
+    /// A connection of the pool. Waits at most three times `pool_timeout` and `connect_timeout`, of which each is for
+    /// something else: for another caller's connection, for the budget, for the server.
     ///
     /// # Errors
     /// At once, where the database couldn't be reached a moment ago.
@@ -103,34 +114,48 @@ impl Database {
     }
 
     async fn take(&self) -> Result<Connection, DatabaseError> {
-        let breaker = &self.pool.manager().breaker;
-        let probe = match breaker.admit() {
-            Admission::Pass => None,
+        self.admit().await?;
+        let patience = Instant::now() + self.patience.pool;
+        let object = loop {
+            match self.pool.get().await {
+                Ok(object) => break object,
+                Err(PoolError::Backend(OpenError::Returned)) if Instant::now() < patience => {}
+                Err(error) => return Err(self.refusal(error)),
+            }
+        };
+        Ok(Connection {
+            object: Some(object),
+            prepared_statements: self.prepared_statements,
+            patience: self.patience,
+        })
+    }
+
+    /// Lets a call pass, unless there is an outage; the call whose turn it is finds out whether that is over.
+    async fn admit(&self) -> Result<(), DatabaseError> {
+        let sessions = self.pool.manager();
+        match sessions.breaker.admit() {
+            Admission::Pass => Ok(()),
             Admission::Probe(probe) => {
                 // What was opened before the outage may be dead without knowing it.
-                self.close_all();
-                Some(probe)
+                sessions.evict(&self.pool);
+                sessions.probe(probe).await
             }
-            Admission::Refused(error) => return Err(error),
-        };
-        let object = self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => DatabaseError::PoolExhausted,
-            PoolError::Backend(DatabaseError::Unreachable(fault)) => {
-                // Where that has opened it, the caller is told when to come back.
-                breaker.check().err().unwrap_or(DatabaseError::Unreachable(fault))
+            Admission::Refused(error) => Err(error),
+        }
+    }
+
+    fn refusal(&self, error: PoolError<OpenError>) -> DatabaseError {
+        match error {
+            PoolError::Backend(OpenError::Failed(error)) => error,
+            PoolError::Timeout(TimeoutType::Wait) | PoolError::Backend(OpenError::Returned) => {
+                // Those who hold the connections may have found out meanwhile that there is an outage.
+                self.pool.manager().breaker.check().err().unwrap_or(DatabaseError::PoolExhausted)
             }
-            PoolError::Backend(error) => error,
             PoolError::Closed => DatabaseError::Unreachable(Fault::text("the tenant's pool is closed")),
             PoolError::Timeout(_) | PoolError::PostCreateHook(_) | PoolError::NoRuntimeSpecified => {
                 DatabaseError::Unreachable(Fault::text("the tenant's pool is broken"))
             }
-        })?;
-        drop(probe);
-        Ok(Connection {
-            object: Some(object),
-            prepared_statements: self.prepared_statements,
-            answer_timeout: self.answer_timeout,
-        })
+        }
     }
 
     /// Whether the database is reached at present.
@@ -204,19 +229,15 @@ impl Database {
         &self,
         statements: &[(&Statement, Parameters<'_>)],
     ) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        let sessions = self.pool.manager();
-        sessions.breaker.check()?;
-        let _permit = sessions.permit().await?;
-        let (client, _driver) = sessions.open(sessions.connector().open()).await?;
+        self.admit().await?;
+        let session = self.pool.manager().open().await?;
         let mut answers = Vec::with_capacity(statements.len());
         for (statement, parameters) in statements {
             let typed: Vec<(&(dyn ToSql + Sync), Type)> =
                 parameters.iter().copied().zip(statement.parameters.iter().cloned()).collect();
-            match timeout(self.answer_timeout, client.query_typed(statement.sql, &typed)).await {
+            match timeout(self.patience.at_most, session.client.query_typed(statement.sql, &typed)).await {
                 Ok(rows) => answers.push(rows.map_err(|error| DatabaseError::from(&error))?),
-                Err(_elapsed) => {
-                    return Err(DatabaseError::Lost(Fault::text("the server did not answer in time")));
-                }
+                Err(_elapsed) => return Err(no_answer()),
             }
         }
         Ok(answers)
@@ -233,7 +254,7 @@ impl Database {
 pub struct Connection {
     object: Option<managed::Object<Sessions>>,
     prepared_statements: bool,
-    answer_timeout: Duration,
+    patience: Patience,
 }
 
 impl Connection {
@@ -267,8 +288,8 @@ impl Connection {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
         if self.prepared_statements {
-            let prepared = self.client().prepare_typed_cached(statement.sql, statement.parameters).await;
-            let prepared = prepared.map_err(|error| DatabaseError::from(&error))?;
+            let prepared = self.client().prepare_typed_cached(statement.sql, statement.parameters);
+            let prepared = self.answered(prepared).await?;
             return self.answered(self.client().query(&prepared, parameters)).await;
         }
         let typed: Vec<(&(dyn ToSql + Sync), Type)> =
@@ -284,10 +305,12 @@ impl Connection {
     /// Gives the connection back to the pool after a success; closes it after an error, and where another tenant waits for
     /// what it takes of the budget.
     pub fn finish<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
-        let wanted =
-            managed::Object::pool(self.object()).is_some_and(|pool| pool.manager().share.others_wait());
-        if result.is_ok() && !wanted {
-            drop(self.object.take());
+        // A tenant that was taken out of the configuration has no pool any more.
+        if result.is_ok()
+            && let Some(pool) = managed::Object::pool(self.object())
+            && let Some(object) = self.object.take()
+        {
+            pool.manager().give_back(object);
         }
         result
     }
@@ -296,16 +319,29 @@ impl Connection {
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
-        match timeout(self.answer_timeout, answer).await {
-            Ok(answer) => answer.map_err(|error| self.told(DatabaseError::from(&error))),
-            Err(_elapsed) => {
-                let fault = Fault::text("the server did not answer in time");
-                if let Some(pool) = managed::Object::pool(self.object()) {
-                    pool.manager().breaker.failed(fault.clone(), false);
-                }
-                Err(DatabaseError::Lost(fault))
-            }
+        let mut answer = pin!(answer);
+        let Patience { doubted_after, at_most, .. } = self.patience;
+        if let Ok(answer) = timeout(doubted_after, &mut answer).await {
+            return answer.map_err(|error| self.told(DatabaseError::from(&error)));
         }
+        let pool = managed::Object::pool(self.object());
+        let gone = async {
+            match &pool {
+                Some(pool) => pool.manager().gone().await,
+                None => pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            answer = timeout(at_most - doubted_after, answer) => answer,
+            cause = gone => return Err(DatabaseError::Lost(cause)),
+        };
+        let Ok(answer) = answer else {
+            if let Some(pool) = &pool {
+                pool.manager().breaker.failed(Fault::text(NO_ANSWER), false);
+            }
+            return Err(no_answer());
+        };
+        answer.map_err(|error| self.told(DatabaseError::from(&error)))
     }
 
     /// After a failover the pool's other sessions are on the old primary, too.
@@ -314,10 +350,14 @@ impl Connection {
             return error;
         };
         if let (Some(READ_ONLY), Some(pool)) = (fault.sqlstate(), managed::Object::pool(self.object())) {
-            pool.retain(|_, _| false);
+            pool.manager().evict(&pool);
         }
         error
     }
+}
+
+fn no_answer() -> DatabaseError {
+    DatabaseError::Lost(Fault::text(NO_ANSWER))
 }
 
 impl Drop for Connection {

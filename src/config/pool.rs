@@ -62,7 +62,15 @@ impl Default for PoolConfig {
     }
 }
 
+/// How much longer than the server's own `statement_timeout` we wait for an answer before we take the server for gone.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+
 impl PoolConfig {
+    /// How long a statement's answer may take.
+    pub fn answer_timeout(&self) -> Duration {
+        self.statement_timeout + ANSWER_GRACE
+    }
+
     /// Reads a tenant's keys, or `[defaults]`'; where the section is silent, `base` holds.
     #[rustfmt::skip] // One key a line: it is a table.
     pub(super) fn read(section: &mut Section, base: &PoolConfig) -> PoolConfig {

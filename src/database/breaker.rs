@@ -1,13 +1,14 @@
 //! A tenant's circuit breaker: keeps calls from a database that can't be reached, and finds out when it can be again.
 //!
 //! ```text
-//!  closed ── failures in a row, or one that no retry mends ──▶ open ── backoff over ──▶ half-open (one call is the probe)
+//!  closed ── failures in a row, or one that no retry mends ──▶ open ── backoff over ──▶ half-open (one call probes)
 //!    ▲                                                           ▲                        │        │
 //!    └── a while later ── recovering (a session at a time) ◀─────┼────────── it connects ─┘        │
 //!                                                                └────────── it fails ─────────────┘
 //! ```
+//! While it is open nobody but the probe tries to log in, and nobody else's failure counts.
 //! Lack of capacity at the server ("too many connections") is no failure: the server lives. A backoff doubles with each
-//! failed probe and has jitter, so that many gateways don't come back at the same moment.
+//! failed probe and has jitter, so that many tenants and gateways don't come back at the same moment.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::config::BreakerConfig;
 
 /// After an outage sessions are opened one at a time for so long.
 const RECOVERY: Duration = Duration::from_secs(5);
+/// A backoff is shorter than it could be by up to this part.
+const JITTER: f64 = 0.25;
 /// Who comes while the probe is under way is sent away for so long.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,13 @@ struct Outage {
     probe_at: Option<Instant>,
 }
 
+impl Outage {
+    fn refusal(&self) -> DatabaseError {
+        let retry_in = self.probe_at.map_or(PROBE_TIME, |at| at.saturating_duration_since(Instant::now()));
+        DatabaseError::CircuitOpen { retry_in, cause: self.cause.clone() }
+    }
+}
+
 /// A breaker's state, as operators are shown it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BreakerState {
@@ -68,11 +78,27 @@ pub enum Admission<'a> {
     Pass,
     /// It is the one that finds out. Dropped without an outcome, the next call is.
     Probe(Probe<'a>),
-    /// Nobody may: [`DatabaseError::CircuitOpen`].
+    /// Nobody may now: [`DatabaseError::CircuitOpen`].
     Refused(DatabaseError),
 }
 
 pub struct Probe<'a>(&'a Breaker);
+
+impl Probe<'_> {
+    /// It didn't connect: the next probe is after a longer backoff. Gives what the caller is told.
+    pub fn failed(self, cause: Fault) -> DatabaseError {
+        let mut state = self.0.state();
+        let retry_in = match &mut state.outage {
+            Some(outage) => {
+                outage.cause = cause.clone();
+                self.0.back_off(outage)
+            }
+            // Another session that was being opened was luckier.
+            None => Duration::ZERO,
+        };
+        DatabaseError::CircuitOpen { retry_in, cause }
+    }
+}
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
@@ -93,28 +119,22 @@ impl Breaker {
         let Some(outage) = &mut state.outage else {
             return Admission::Pass;
         };
-        let retry_in = outage.probe_at.map_or(PROBE_TIME, |at| at.saturating_duration_since(Instant::now()));
-        if retry_in.is_zero() {
+        if outage.probe_at.is_some_and(|at| at <= Instant::now()) {
             outage.probe_at = None;
             return Admission::Probe(Probe(self));
         }
-        Admission::Refused(DatabaseError::CircuitOpen { retry_in, cause: outage.cause.clone() })
+        Admission::Refused(outage.refusal())
     }
 
-    /// Whether its backoff is still running.
+    /// Whether there is no outage.
     ///
     /// # Errors
     /// [`DatabaseError::CircuitOpen`] with the time until the next probe.
     pub fn check(&self) -> Result<(), DatabaseError> {
-        match self.show() {
-            BreakerState::Open { retry_in, cause, .. } if !retry_in.is_zero() => {
-                Err(DatabaseError::CircuitOpen { retry_in, cause })
-            }
-            _ => Ok(()),
-        }
+        self.state().outage.as_ref().map_or(Ok(()), |outage| Err(outage.refusal()))
     }
 
-    /// The server has answered, be it that it has no room.
+    /// The server has logged us in, or would have if it had room.
     pub fn succeeded(&self) {
         let mut state = self.state();
         state.failures = 0;
@@ -123,27 +143,29 @@ impl Breaker {
         }
     }
 
-    /// The server couldn't be reached; `decisive` where trying again at once mends nothing.
+    /// The server has answered a statement.
+    pub fn answered(&self) {
+        self.state().failures = 0;
+    }
+
+    /// The server couldn't be reached; `decisive` where trying again at once mends nothing. Not for a probe's failure.
     pub fn failed(&self, cause: Fault, decisive: bool) {
         let state = &mut *self.state();
         state.failures = state.failures.saturating_add(1);
-        if state.outage.is_none() && state.failures < self.config.breaker_threshold && !decisive {
+        if state.outage.is_some() || (state.failures < self.config.breaker_threshold && !decisive) {
             return;
         }
-        let now = Instant::now();
-        state.openings += u64::from(state.outage.is_none());
-        let outage = state.outage.get_or_insert_with(|| Outage {
-            cause: cause.clone(),
-            since: now,
-            backoff: self.backoff(),
-            probe_at: None,
-        });
-        // Another call that was under way when it opened tells nothing new.
-        if outage.probe_at.is_none() {
-            let pause = outage.backoff.next().unwrap_or(self.config.breaker_backoff);
-            outage.probe_at = Some(now + pause.min(self.config.breaker_backoff));
-            outage.cause = cause;
-        }
+        state.openings += 1;
+        let backoff = self.backoff();
+        let outage = Outage { cause, since: Instant::now(), backoff, probe_at: None };
+        self.back_off(state.outage.insert(outage));
+    }
+
+    fn back_off(&self, outage: &mut Outage) -> Duration {
+        let longest = outage.backoff.next().unwrap_or(self.config.breaker_backoff);
+        let pause = longest.mul_f64(1.0 - JITTER * rand::random::<f64>());
+        outage.probe_at = Some(Instant::now() + pause);
+        pause
     }
 
     /// Whether sessions are to be opened one at a time.
@@ -176,7 +198,6 @@ impl Breaker {
         ExponentialBuilder::default()
             .with_min_delay(least)
             .with_max_delay(self.config.breaker_backoff)
-            .with_jitter()
             .without_max_times()
             .build()
     }
@@ -220,7 +241,7 @@ mod tests {
 
         assert!(matches!(breaker.admit(), Admission::Refused(_)));
         let wait = retry_in(&breaker);
-        assert!((1.0..=2.0).contains(&wait.as_secs_f64()), "a second, and jitter: {wait:?}");
+        assert!((0.75..=1.0).contains(&wait.as_secs_f64()), "a second, less jitter: {wait:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,18 +259,24 @@ mod tests {
         breaker.failed(Fault::text("gone"), true);
         let mut waits = Vec::new();
         for _ in 0..6 {
-            waits.push(retry_in(&breaker));
+            waits.push(retry_in(&breaker).as_secs_f64());
             tokio::time::advance(retry_in(&breaker)).await;
-            let probe = breaker.admit();
-            assert!(matches!(probe, Admission::Probe(_)));
+            let Admission::Probe(probe) = breaker.admit() else { panic!("no probe") };
             assert!(matches!(breaker.admit(), Admission::Refused(_)), "there is one probe");
             fail(&breaker);
-            drop(probe);
+            assert!(
+                matches!(breaker.show(), BreakerState::HalfOpen { .. }),
+                "another call's failure is no news"
+            );
+            probe.failed(Fault::text("still gone"));
         }
 
-        assert!(waits[1] > waits[0] && waits[2] >= waits[1], "{waits:?}");
-        assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(8)), "{waits:?}");
-        assert_eq!(waits[5], Duration::from_secs(8));
+        let bounds = [1.0, 2.0, 4.0, 8.0, 8.0, 8.0];
+        assert!(
+            waits.iter().zip(bounds).all(|(wait, most)| (most * 0.75..=most).contains(wait)),
+            "{waits:?}"
+        );
+        assert!(waits[3] != waits[4] && waits[4] != waits[5], "the longest has jitter, too: {waits:?}");
     }
 
     #[tokio::test(start_paused = true)]

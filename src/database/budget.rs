@@ -1,35 +1,46 @@
 //! How many sessions may be open: of this process, and with each database server, whatever each tenant's own bound allows.
 //!
-//! A session holds a [`Permit`] from before it is opened until the server has had the time to end it. Who finds none waits
-//! in line (first come, first served, whatever the tenant), and meanwhile has the session closed that was idle longest, and
-//! those that are given back: a tenant that is called often can't sit on a server's connections.
+//! A session holds a [`Permit`] from before it is opened until the server has ended it. Who finds none stands in line: one
+//! caller of each tenant, first come, first served, so that a tenant's share doesn't grow with its callers. For whom no
+//! session is being closed already, idle ones of other tenants are closed, the longest idle first, and those that come back
+//! after a while of use: a tenant that is called often can't sit on a server's connections.
+//! Openings are paced by server, in the line's order.
+
+mod scope;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics::Histogram;
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
 
-use super::sessions::WeakPool;
+use self::scope::{Scope, Seat};
+use super::sessions::{Pool, WeakPool};
 use crate::config::BudgetConfig;
 
-/// A server still counts a session for a moment after we have closed it.
-const LINGER: Duration = Duration::from_millis(50);
+/// How often the first in line looks for sessions to close.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A session that was idle for so long may be closed for another tenant's sake: a delivery comes back for its next
+/// statement sooner.
+const IDLE_ENOUGH: Duration = Duration::from_millis(10);
+/// A session that has served for so long may be closed as soon as it comes back. Opening one costs several milliseconds:
+/// far less, and the server would do nothing else.
+const SERVED_ENOUGH: Duration = Duration::from_millis(200);
+/// What may be opened at once, as a part of what may be opened in a second.
+const BURST_PART: u32 = 10;
 
 /// What the process may open, all tenants together.
 pub struct Budget {
     config: BudgetConfig,
-    process: Arc<Semaphore>,
+    process: Scope,
     /// By address. Never emptied: there are few servers.
     servers: Mutex<HashMap<String, Arc<Server>>>,
-    pools: Mutex<Vec<(u64, String, WeakPool)>>,
-    waiters: Mutex<HashMap<u64, Waiter>>,
     last_share: AtomicU64,
     /// How long callers waited for a session, all tenants together.
     pool_wait: Histogram,
@@ -42,42 +53,42 @@ pub struct Usage {
     pub process_limit: usize,
     pub servers: Vec<(String, usize)>,
     pub server_limit: usize,
-    /// Callers who wait for what others hold.
+    /// Tenants that wait for what others hold.
     pub waiting: usize,
 }
 
 struct Server {
-    sessions: Arc<Semaphore>,
+    scope: Scope,
+    /// Held by the first in line.
+    line: tokio::sync::Mutex<()>,
     openings: DefaultDirectRateLimiter,
-}
-
-struct Waiter {
-    server: String,
-    count: usize,
+    pools: Mutex<HashMap<u64, WeakPool>>,
 }
 
 /// One tenant's part in it.
 pub struct Share {
     budget: Arc<Budget>,
-    address: String,
     server: Arc<Server>,
     number: u64,
+    /// Held by the one caller who stands in line for the tenant.
+    turn: tokio::sync::Mutex<()>,
 }
 
-/// The right to one open session.
-pub struct Permit(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
+/// The right to one open session, given back when it is dropped.
+pub struct Permit {
+    _server: OwnedSemaphorePermit,
+    process: Option<OwnedSemaphorePermit>,
+}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let permits = self.0.take();
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                sleep(LINGER).await;
-                drop(permits);
-            });
-        }
+impl Permit {
+    /// Gives back the process's part alone: for a session that we are done with, and the server may not be.
+    pub fn leave_process(&mut self) {
+        self.process = None;
     }
 }
+
+/// A session in use or in a pool, as opposed to one that is being ended.
+pub struct Seats(#[expect(dead_code, reason = "held, not looked at")] [Seat; 2]);
 
 impl Budget {
     pub fn new(config: BudgetConfig) -> Arc<Self> {
@@ -87,11 +98,9 @@ impl Budget {
     /// The same, and every wait for a session is recorded.
     pub fn observed(config: BudgetConfig, pool_wait: Histogram) -> Arc<Self> {
         Arc::new(Self {
-            process: Arc::new(Semaphore::new(config.max_database_connections)),
+            process: Scope::new(config.max_database_connections, burst(&config).get() as usize),
             config,
             servers: Mutex::default(),
-            pools: Mutex::default(),
-            waiters: Mutex::default(),
             last_share: AtomicU64::new(0),
             pool_wait,
         })
@@ -99,37 +108,29 @@ impl Budget {
 
     /// A tenant's part, whose database is at `address`.
     pub fn share(self: &Arc<Self>, address: String) -> Share {
-        let server = {
-            let mut servers = lock(&self.servers);
-            let server =
-                servers.entry(address.clone()).or_insert_with(|| Arc::new(Server::new(&self.config)));
-            Arc::clone(server)
-        };
-        let number = self.last_share.fetch_add(1, Ordering::Relaxed);
-        Share { budget: Arc::clone(self), address, server, number }
+        let mut servers = lock(&self.servers);
+        let server = servers.entry(address).or_insert_with(|| Arc::new(Server::new(&self.config)));
+        Share {
+            budget: Arc::clone(self),
+            server: Arc::clone(server),
+            number: self.last_share.fetch_add(1, Ordering::Relaxed),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Sessions that may still be opened: of the process, and with each server.
-    pub fn available(&self) -> (usize, Vec<(String, usize)>) {
-        let servers = lock(&self.servers);
-        let servers = servers.iter().map(|(address, s)| (address.clone(), s.sessions.available_permits()));
-        (self.process.available_permits(), servers.collect())
-    }
-}
-
-impl Budget {
     /// What is taken of it.
     pub fn usage(&self) -> Usage {
-        let (process_left, servers_left) = self.available();
-        let (process_limit, server_limit) =
-            (self.config.max_database_connections, self.config.max_connections_per_server);
-        let servers = servers_left.into_iter().map(|(address, left)| (address, server_limit - left));
+        let servers = lock(&self.servers);
+        let waiting: usize = servers.values().map(|server| server.scope.waiting()).sum();
         Usage {
-            process: process_limit - process_left,
-            process_limit,
-            servers: servers.collect(),
-            server_limit,
-            waiting: lock(&self.waiters).values().map(|waiter| waiter.count).sum(),
+            process: self.process.taken(),
+            process_limit: self.config.max_database_connections,
+            servers: servers
+                .iter()
+                .map(|(address, server)| (address.clone(), server.scope.taken()))
+                .collect(),
+            server_limit: self.config.max_connections_per_server,
+            waiting: waiting + self.process.waiting(),
         }
     }
 }
@@ -137,37 +138,39 @@ impl Budget {
 impl Server {
     fn new(config: &BudgetConfig) -> Self {
         let rate = NonZeroU32::new(config.connection_opening_rate).unwrap_or(NonZeroU32::MIN);
+        let burst = burst(config);
         Self {
-            sessions: Arc::new(Semaphore::new(config.max_connections_per_server)),
-            openings: RateLimiter::direct(Quota::per_second(rate)),
+            scope: Scope::new(config.max_connections_per_server, burst.get() as usize),
+            line: tokio::sync::Mutex::default(),
+            openings: RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
+            pools: Mutex::default(),
         }
+    }
+
+    fn pools_but(&self, share: u64) -> Vec<Pool> {
+        let pools = lock(&self.pools);
+        pools.iter().filter(|(number, _)| **number != share).filter_map(|(_, pool)| pool.upgrade()).collect()
     }
 }
 
 impl Share {
     /// Names the pool whose idle sessions others may have closed.
     pub fn register(&self, pool: WeakPool) {
-        let mut pools = lock(&self.budget.pools);
-        pools.retain(|(_, _, pool)| pool.upgrade().is_some());
-        pools.push((self.number, self.address.clone(), pool));
+        lock(&self.server.pools).insert(self.number, pool);
     }
 
     /// Waits for the right to open a session, and for the server's turn to have one opened. Safe to drop.
-    pub async fn acquire(&self) -> Permit {
-        let sessions = Arc::clone(&self.server.sessions);
-        let process = Arc::clone(&self.budget.process);
-        let at_once = (Arc::clone(&sessions).try_acquire_owned(), Arc::clone(&process).try_acquire_owned());
-        let permits = if let (Ok(session), Ok(process)) = at_once {
-            (session, process)
-        } else {
-            let _waiting = Waiting::begin(self);
-            self.make_room();
-            let session = sessions.acquire_owned().await.expect("this semaphore is never closed");
-            (session, process.acquire_owned().await.expect("this semaphore is never closed"))
-        };
-        let permit = Permit(Some(permits));
+    pub async fn acquire(&self) -> (Permit, Seats) {
+        let _turn = self.turn.lock().await;
+        let standing = self.server.scope.stand(self.number);
+        let _first = self.server.line.lock().await;
+        let (server, at_server) = self.take(&self.server.scope).await;
+        drop(standing);
+        let standing = self.budget.process.stand(self.number);
+        let (process, in_process) = self.take(&self.budget.process).await;
+        drop(standing);
         self.server.openings.until_ready().await;
-        permit
+        (Permit { _server: server, process: Some(process) }, Seats([at_server, in_process]))
     }
 
     /// A caller has waited for a session, be it in vain.
@@ -175,62 +178,69 @@ impl Share {
         self.budget.pool_wait.record(time);
     }
 
-    /// Whether another tenant waits for what this one holds.
-    pub fn others_wait(&self) -> bool {
-        let waiters = lock(&self.budget.waiters);
-        let crowded = self.budget.process.available_permits() == 0;
-        waiters
-            .iter()
-            .any(|(number, waiter)| *number != self.number && (crowded || waiter.server == self.address))
-    }
-
-    /// Closes another tenant's session: the one that has been idle longest.
-    fn make_room(&self) {
-        let everywhere = self.budget.process.available_permits() == 0;
-        let pools: Vec<_> = lock(&self.budget.pools)
-            .iter()
-            .filter(|(number, address, _)| *number != self.number && (everywhere || *address == self.address))
-            .filter_map(|(_, _, pool)| pool.upgrade())
-            .collect();
-        let longest_idle = |pool: &super::sessions::Pool| {
-            let mut longest = None;
-            pool.retain(|_, metrics| {
-                longest = longest.max(Some(metrics.last_used()));
-                true
-            });
-            longest
-        };
-        let idlest = pools.iter().filter_map(|pool| Some((longest_idle(pool)?, pool)));
-        if let Some((_, pool)) = idlest.max_by_key(|(idle, _)| *idle) {
-            let mut closed = false;
-            pool.retain(|_, _| std::mem::replace(&mut closed, true));
-        }
-    }
-}
-
-/// Counts as waiting for as long as it is held.
-struct Waiting<'a>(&'a Share);
-
-impl<'a> Waiting<'a> {
-    fn begin(share: &'a Share) -> Self {
-        let mut waiters = lock(&share.budget.waiters);
-        let waiter =
-            waiters.entry(share.number).or_insert_with(|| Waiter { server: share.address.clone(), count: 0 });
-        waiter.count += 1;
-        Self(share)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waiters = lock(&self.0.budget.waiters);
-        if let Some(waiter) = waiters.get_mut(&self.0.number) {
-            waiter.count -= 1;
-            if waiter.count == 0 {
-                waiters.remove(&self.0.number);
+    async fn take(&self, scope: &Scope) -> (OwnedSemaphorePermit, Seat) {
+        let mut permit = pin!(scope.acquire());
+        loop {
+            self.make_room(scope);
+            if let Ok(permit) = timeout(LOOK_EVERY, &mut permit).await {
+                return (permit, scope.sit());
             }
         }
     }
+
+    /// Whether a session that comes back now is to be closed for another tenant's sake.
+    pub fn is_wanted(&self, opened: Instant) -> bool {
+        let short = |scope: &Scope| scope.lacking(Some(self.number)) > 0;
+        opened.elapsed() >= SERVED_ENOUGH && (short(&self.server.scope) || short(&self.budget.process))
+    }
+
+    /// Closes other tenants' sessions, the longest idle ones, as many as are lacking.
+    fn make_room(&self, scope: &Scope) {
+        let mut lacking = scope.lacking(None);
+        if lacking == 0 {
+            return;
+        }
+        let servers: Vec<_> = match std::ptr::eq(scope, &self.budget.process) {
+            true => lock(&self.budget.servers).values().cloned().collect(),
+            false => vec![Arc::clone(&self.server)],
+        };
+        let others: Vec<_> = servers.iter().flat_map(|server| server.pools_but(self.number)).collect();
+        let may_go = |opened: Instant, idle_since: Instant| {
+            idle_since.elapsed() >= IDLE_ENOUGH || opened.elapsed() >= SERVED_ENOUGH
+        };
+        let mut idle = Vec::new();
+        for pool in &others {
+            pool.retain(|session, _| {
+                if may_go(session.opened, session.idle_since) {
+                    idle.push(session.idle_since);
+                }
+                true
+            });
+        }
+        idle.sort_unstable();
+        let Some(latest) = idle.get(lacking - 1).or(idle.last()) else {
+            return;
+        };
+        for pool in &others {
+            pool.retain(|session, _| {
+                let goes = lacking > 0
+                    && session.idle_since <= *latest
+                    && may_go(session.opened, session.idle_since);
+                lacking -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        lock(&self.server.pools).remove(&self.number);
+    }
+}
+
+fn burst(config: &BudgetConfig) -> NonZeroU32 {
+    NonZeroU32::new(config.connection_opening_rate / BURST_PART).unwrap_or(NonZeroU32::MIN)
 }
 
 /// std Mutex: held for a look or a change, never across an await.

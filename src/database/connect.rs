@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Connect;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -15,12 +14,13 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::statements;
+use super::wire::Wiring;
 use crate::config::{ConnectionConfig, DatabaseTls, TenantConfig};
 
 /// An operator's command may wait longer for a lock or a statement than a vendor's call.
@@ -42,9 +42,9 @@ pub enum ConnectError {
 /// How to reach one database as one role.
 pub struct Connector {
     postgres: Config,
-    tls: Option<MakeRustlsConnect>,
+    wiring: Wiring,
     /// Transaction poolers hand a session to many clients: settings made for a session don't hold there.
-    prepare_session: bool,
+    has_settings: bool,
 }
 
 impl Connector {
@@ -52,7 +52,7 @@ impl Connector {
     pub fn for_gateway(tenant: &TenantConfig) -> Result<Self, ConnectError> {
         let mut connector = Self::new(&tenant.database)?;
         let pool = &tenant.pool;
-        connector.prepare_session = pool.prepared_statements;
+        connector.has_settings = pool.prepared_statements;
         connector.postgres.application_name(format!("turnpike/{}", tenant.id));
         connector.postgres.connect_timeout(pool.connect_timeout);
         if pool.prepared_statements {
@@ -88,11 +88,16 @@ impl Connector {
             DatabaseTls::Require => Some(unverified()?),
             DatabaseTls::VerifyFull { ca } => Some(verified(ca)?),
         };
-        postgres.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
-        Ok(Self { postgres, tls, prepare_session: false })
+        let local = postgres.get_hosts().iter().any(|host| matches!(host, Host::Unix(_)));
+        // The driver hands no Unix socket out: its end can't be waited for, and the server may count it a moment longer.
+        postgres.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
+        if tls.is_none() {
+            postgres.ssl_negotiation(SslNegotiation::Direct);
+        }
+        Ok(Self { postgres, wiring: Wiring(tls), has_settings: false })
     }
 
-    /// The server's addresses, as the budget tells servers apart.
+    /// The server's addresses, as the budget tells servers apart: in whichever order they are given.
     pub(super) fn server(&self) -> String {
         let ports = self.postgres.get_ports();
         let hosts = self.postgres.get_hosts().iter().enumerate().map(|(at, host)| {
@@ -103,43 +108,32 @@ impl Connector {
             let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
             format!("{host}:{port}")
         });
-        hosts.collect::<Vec<_>>().join(",")
-    }
-
-    pub(super) fn postgres(&self) -> &Config {
-        &self.postgres
+        let mut hosts: Vec<_> = hosts.collect();
+        hosts.sort_unstable();
+        hosts.join(",")
     }
 
     /// Opens one session; the driver runs in a task of its own until the client is dropped.
     pub async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        let (client, driver) = match &self.tls {
-            None => {
-                let (client, connection) = self.postgres.connect(NoTls).await?;
-                (client, tokio::spawn(drive(connection)))
-            }
-            Some(tls) => {
-                let (client, connection) = self.postgres.connect(tls.clone()).await?;
-                (client, tokio::spawn(drive(connection)))
-            }
-        };
-        if self.prepare_session {
-            client.batch_execute(statements::SESSION).await?;
-        }
+        let (client, driver) = self.connect().await?;
+        let driver = tokio::spawn(driver);
+        self.prepare_session(&client).await?;
         Ok((client, driver))
     }
-}
 
-type Opening<'a> =
-    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + 'a>>;
+    /// Logs in. The driver has to be polled until it ends, which is when the server has ended the session.
+    pub(super) async fn connect(&self) -> Result<(Client, Driver), tokio_postgres::Error> {
+        let (client, connection) = self.postgres.connect(self.wiring.clone()).await?;
+        Ok((client, Box::pin(drive(connection))))
+    }
 
-/// A connector as deadpool wants it.
-pub struct PoolConnector(pub Arc<Connector>);
-
-impl Connect for PoolConnector {
-    fn connect(&self, _config: &Config) -> Opening<'_> {
-        Box::pin(self.0.open())
+    /// Makes a new session's settings.
+    pub(super) async fn prepare_session(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        if self.has_settings { client.batch_execute(statements::SESSION).await } else { Ok(()) }
     }
 }
+
+pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Moves a session's bytes until it ends. A commit that PostgreSQL acknowledges without having waited for its standby
 /// comes with a warning; the session is then cut before the acknowledgement is read, so that the commit counts as what it

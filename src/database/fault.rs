@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::error::Elapsed;
 use tokio_postgres::error::SqlState;
 
 /// A failed attempt at a tenant's database.
@@ -34,6 +35,47 @@ pub enum DatabaseError {
     /// The answer isn't what this version of the gateway was written for.
     #[error("unexpected answer: {0}")]
     Unexpected(Fault),
+}
+
+/// Why a log-in failed.
+pub enum Failure {
+    /// The server lives, and has no room for us.
+    Full(Fault),
+    /// `decisive` where it stays so until somebody mends it.
+    Unreachable { fault: Fault, decisive: bool },
+}
+
+impl Failure {
+    /// What came of a part of a log-in, within its time.
+    pub fn judge<T>(outcome: Result<Result<T, tokio_postgres::Error>, Elapsed>) -> Result<T, Self> {
+        match outcome {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) if is_full(&error) => Err(Self::Full(Fault::from(&error))),
+            Ok(Err(error)) => {
+                Err(Self::Unreachable { fault: Fault::from(&error), decisive: is_decisive(&error) })
+            }
+            Err(_elapsed) => {
+                let fault = Fault::text("connecting took longer than connect_timeout");
+                Err(Self::Unreachable { fault, decisive: false })
+            }
+        }
+    }
+}
+
+/// 53300 and its class: insufficient resources.
+fn is_full(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("53"))
+}
+
+/// What stays wrong until somebody mends it: a password, a role, a database, a privilege.
+fn is_decisive(error: &tokio_postgres::Error) -> bool {
+    let lasting = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    error.code().is_some_and(|code| lasting.contains(code))
 }
 
 /// SQLSTATE and message of a PostgreSQL error, or the reason why there was none.

@@ -1,35 +1,25 @@
-//! Makes a pool's sessions, and looks at those that are taken out again: within the budget, and as the breaker allows.
+//! Opens a tenant's sessions, within the budget and as the breaker allows, and looks at those that are taken out again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
-use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
+use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::breaker::Breaker;
-use super::budget::{Permit, Share};
-use super::connect::{Connector, PoolConnector};
-use super::fault::{DatabaseError, Fault};
+use super::breaker::{Breaker, Probe};
+use super::budget::Share;
+use super::connect::Connector;
+use super::fault::{DatabaseError, Failure, Fault};
+use super::session::{Opening, Session};
 use crate::config::PoolConfig;
 
-/// Old sessions go at an age that differs by up to this part, so that a pool's sessions don't all go at once.
-const AGE_JITTER: f64 = 0.2;
 /// A session that has been idle for longer is asked for a sign of life before it is used: the server may have frozen, and
 /// a statement would wait for its whole time-out.
 const DOUBTED_AFTER: Duration = Duration::from_secs(1);
 
 pub type Pool = managed::Pool<Sessions>;
 pub type WeakPool = managed::WeakPool<Sessions>;
-
-/// A session of the pool, with its part of the budget.
-pub struct Session {
-    pub client: ClientWrapper,
-    _permit: Permit,
-}
 
 /// Callers who asked a pool for a session.
 #[derive(Debug, Default)]
@@ -54,90 +44,165 @@ impl Waits {
 
 /// How a tenant's sessions are made.
 pub struct Sessions {
-    driver: deadpool_postgres::Manager,
-    connector: Arc<Connector>,
+    connector: Connector,
     settings: PoolConfig,
-    pub share: Arc<Share>,
-    pub breaker: Arc<Breaker>,
+    pub share: Share,
+    pub breaker: Breaker,
     pub waits: Waits,
+    /// Grows when the sessions of before are to go, also those in use.
+    epoch: AtomicU64,
+    /// A session came back, which is as good as a new one for who waits for the right to open one.
+    returned: Notify,
     /// Held while a session is opened after an outage: one at a time.
-    turn: Semaphore,
+    slowly: Mutex<()>,
+    /// When the server was last seen to take a log-in, by those who doubt it.
+    alive_at: Mutex<Option<Instant>>,
 }
 
+/// Why the pool has no new session for a caller.
+pub enum OpenError {
+    /// One that was in use is free now.
+    Returned,
+    Failed(DatabaseError),
+}
+
+/// The right to open a session.
+type Right<'a> = (Option<MutexGuard<'a, ()>>, Opening);
+
 impl Sessions {
-    pub fn new(connector: Arc<Connector>, settings: PoolConfig, share: Share, breaker: Breaker) -> Self {
-        let driver = deadpool_postgres::Manager::from_connect(
-            connector.postgres().clone(),
-            PoolConnector(Arc::clone(&connector)),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let (share, breaker) = (Arc::new(share), Arc::new(breaker));
-        Self { driver, connector, settings, share, breaker, waits: Waits::default(), turn: Semaphore::new(1) }
+    pub fn new(connector: Connector, settings: PoolConfig, share: Share) -> Self {
+        Self {
+            connector,
+            share,
+            breaker: Breaker::new(settings.breaker.clone()),
+            waits: Waits::default(),
+            settings,
+            epoch: AtomicU64::default(),
+            returned: Notify::default(),
+            slowly: Mutex::default(),
+            alive_at: Mutex::default(),
+        }
     }
 
-    /// The right to open a session, waited for no longer than `pool_timeout`.
-    pub async fn permit(&self) -> Result<Permit, DatabaseError> {
-        let permit = timeout(self.settings.pool_timeout, self.share.acquire()).await;
-        permit.map_err(|_elapsed| DatabaseError::BudgetExhausted)
+    /// Opens a session beside the pool.
+    ///
+    /// # Errors
+    /// Where there is an outage, without trying; it is for a probe to find out.
+    pub async fn open(&self) -> Result<Session, DatabaseError> {
+        self.open_by(self.acquire().await?).await
     }
 
-    /// Opens a session, and has the breaker know what came of it.
-    pub async fn open<T>(
-        &self,
-        opening: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, DatabaseError> {
-        let _turn = if self.breaker.is_recovering() {
-            Some(self.turn.acquire().await.expect("this semaphore is never closed"))
-        } else {
-            None
-        };
-        match timeout(self.settings.connect_timeout, opening).await {
-            Ok(Ok(session)) => {
-                self.breaker.succeeded();
-                Ok(session)
+    /// Finds out whether an outage is over.
+    pub async fn probe(&self, probe: Probe<'_>) -> Result<(), DatabaseError> {
+        let right = timeout(self.settings.pool_timeout, self.share.acquire()).await;
+        let right = right.map_err(|_elapsed| DatabaseError::BudgetExhausted)?;
+        match self.log_in(Opening::by(right)).await {
+            Ok(_closed) => Ok(()),
+            Err(Failure::Full(fault)) => Err(DatabaseError::ServerFull(fault)),
+            Err(Failure::Unreachable { fault, .. }) => Err(probe.failed(fault)),
+        }
+    }
+
+    /// Ends when the server is found to be gone: who still waits for an answer waits in vain.
+    pub async fn gone(&self) -> Fault {
+        loop {
+            let mut alive_at = self.alive_at.lock().await;
+            // A server that refuses is there.
+            if let Err(DatabaseError::CircuitOpen { cause, .. }) = self.breaker.check()
+                && cause.sqlstate().is_none()
+            {
+                return cause;
             }
-            Ok(Err(error)) if is_full(&error) => {
-                self.breaker.succeeded();
-                Err(DatabaseError::ServerFull(Fault::from(&error)))
+            if alive_at.is_none_or(|at| at.elapsed() >= self.settings.connect_timeout) {
+                if let Err(DatabaseError::Unreachable(fault)) = self.open().await {
+                    self.breaker.failed(fault, true);
+                }
+                *alive_at = Some(Instant::now());
+                continue;
             }
-            Ok(Err(error)) => {
-                let fault = Fault::from(&error);
-                self.breaker.failed(fault.clone(), is_decisive(&error));
-                Err(DatabaseError::Unreachable(fault))
-            }
-            Err(_elapsed) => {
-                let fault = Fault::text("connecting took longer than connect_timeout");
-                self.breaker.failed(fault.clone(), false);
-                Err(DatabaseError::Unreachable(fault))
+            drop(alive_at);
+            sleep(self.settings.connect_timeout).await;
+        }
+    }
+
+    /// Takes a session back into its pool, or closes it for another tenant's sake.
+    pub fn give_back(&self, mut session: Object<Self>) {
+        self.breaker.answered();
+        if self.share.is_wanted(session.opened) {
+            drop(Object::take(session));
+            return;
+        }
+        session.idle_since = Instant::now();
+        drop(session);
+        self.returned.notify_one();
+    }
+
+    /// Has every session of before closed: at once, or when it comes back.
+    pub fn evict(&self, pool: &Pool) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        pool.retain(|_, _| false);
+    }
+
+    /// Waits no longer than `pool_timeout`.
+    async fn acquire(&self) -> Result<Right<'_>, DatabaseError> {
+        self.breaker.check()?;
+        let right = timeout(self.settings.pool_timeout, async {
+            let turn = if self.breaker.is_recovering() { Some(self.slowly.lock().await) } else { None };
+            (turn, Opening::by(self.share.acquire().await))
+        });
+        right.await.map_err(|_elapsed| DatabaseError::BudgetExhausted)
+    }
+
+    async fn open_by(&self, (_turn, opening): Right<'_>) -> Result<Session, DatabaseError> {
+        // It may have opened while we waited.
+        self.breaker.check()?;
+        match self.log_in(opening).await {
+            Ok(session) => Ok(session),
+            Err(Failure::Full(fault)) => Err(DatabaseError::ServerFull(fault)),
+            Err(Failure::Unreachable { fault, decisive }) => {
+                self.breaker.failed(fault.clone(), decisive);
+                // Where that has opened it, the caller is told when to come back.
+                Err(self.breaker.check().err().unwrap_or(DatabaseError::Unreachable(fault)))
             }
         }
     }
 
-    pub fn connector(&self) -> &Connector {
-        &self.connector
+    async fn log_in(&self, opening: Opening) -> Result<Session, Failure> {
+        let deadline = Instant::now() + self.settings.connect_timeout;
+        let opened = async {
+            let (client, driver) = Failure::judge(timeout_at(deadline, self.connector.connect()).await)?;
+            let epoch = self.epoch.load(Ordering::Relaxed);
+            let session = opening.into_session(client, driver, epoch, &self.settings);
+            Failure::judge(timeout_at(deadline, self.connector.prepare_session(&session.client)).await)?;
+            Ok(session)
+        };
+        let opened = opened.await;
+        if !matches!(opened, Err(Failure::Unreachable { .. })) {
+            self.breaker.succeeded();
+        }
+        opened
     }
 }
 
 impl managed::Manager for Sessions {
     type Type = Session;
-    type Error = DatabaseError;
+    type Error = OpenError;
 
-    async fn create(&self) -> Result<Session, DatabaseError> {
-        self.breaker.check()?;
-        let permit = self.permit().await?;
-        let client = self.open(managed::Manager::create(&self.driver)).await?;
-        Ok(Session { client, _permit: permit })
+    async fn create(&self) -> Result<Session, OpenError> {
+        let right = tokio::select! {
+            biased;
+            right = self.acquire() => right.map_err(OpenError::Failed)?,
+            () = self.returned.notified() => return Err(OpenError::Returned),
+        };
+        self.open_by(right).await.map_err(OpenError::Failed)
     }
 
-    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<DatabaseError> {
-        if session.client.is_closed() || self.breaker.check().is_err() {
-            return Err(RecycleError::message("the session is closed"));
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<OpenError> {
+        let outdated = session.epoch != self.epoch.load(Ordering::Relaxed) || session.is_old();
+        if outdated || session.client.is_closed() || self.breaker.check().is_err() {
+            return Err(RecycleError::message("the session has to go"));
         }
-        let limit = self.settings.max_connection_age.mul_f64(1.0 - AGE_JITTER * rand::random::<f64>());
-        if metrics.created.elapsed() > limit {
-            return Err(RecycleError::message("the session is old enough to go"));
-        }
-        if metrics.last_used() < DOUBTED_AFTER {
+        if session.idle_since.elapsed() < DOUBTED_AFTER {
             return Ok(());
         }
         match timeout(self.settings.connect_timeout, session.client.check_connection()).await {
@@ -149,24 +214,4 @@ impl managed::Manager for Sessions {
             }
         }
     }
-
-    fn detach(&self, session: &mut Session) {
-        managed::Manager::detach(&self.driver, &mut session.client);
-    }
-}
-
-/// 53300 and its class: the server lives, and has no room for us.
-fn is_full(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code().starts_with("53"))
-}
-
-/// What stays wrong until somebody mends it: a password, a role, a database, a privilege.
-fn is_decisive(error: &tokio_postgres::Error) -> bool {
-    let lasting = [
-        SqlState::INVALID_PASSWORD,
-        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-        SqlState::INVALID_CATALOG_NAME,
-        SqlState::INSUFFICIENT_PRIVILEGE,
-    ];
-    error.code().is_some_and(|code| lasting.contains(code))
 }
