@@ -8,6 +8,8 @@ mod admin_audit;
 mod admin_authorization;
 mod admin_commands;
 mod batches;
+mod breaker;
+mod budgets;
 mod claim;
 mod commands;
 mod compression;

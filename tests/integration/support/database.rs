@@ -23,16 +23,49 @@ pub async fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| create_cluster("cluster", "400")).await
 }
 
-/// A cluster for one test alone, of this name: where the whole server is set otherwise.
+/// A cluster for one test alone, of this name: where the whole server is set otherwise, stopped or filled. It logs who
+/// logs in.
 pub async fn own_cluster(name: &str) -> &'static Cluster {
     create_cluster(&format!("cluster-{name}"), "50").await
+}
+
+/// A log-in of a gateway, as the server saw it: its process, when it came and when it was let in, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogIn {
+    pub pid: i32,
+    pub came: i64,
+    pub let_in: Option<i64>,
+}
+
+/// Every log-in of a gateway's role since the cluster was made, in the order in which they came.
+pub fn log_ins(cluster: &Cluster) -> Vec<LogIn> {
+    let log = std::fs::read_to_string(cluster.log_path()).unwrap();
+    let mut log_ins: Vec<LogIn> = Vec::new();
+    for line in log.lines().filter(|line| line.contains("LOG:  connection ")) {
+        let (time, rest) = line.split_at(23);
+        let time: jiff::civil::DateTime = time.parse().unwrap();
+        let at = time.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_millisecond();
+        let (pid, _) = rest.split_once('[').unwrap().1.split_once(']').unwrap();
+        let pid = pid.parse().unwrap();
+        if line.contains("connection received") {
+            log_ins.push(LogIn { pid, came: at, let_in: None });
+        } else if line.contains("connection authorized: user=turnpike ")
+            && let Some(log_in) = log_ins.iter_mut().rev().find(|log_in| log_in.pid == pid)
+        {
+            log_in.let_in = Some(at);
+        }
+    }
+    log_ins
 }
 
 async fn create_cluster(directory: &str, max_connections: &str) -> &'static Cluster {
     let cluster = Cluster::start(ClusterOptions {
         directory: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(directory),
         durable: false,
-        settings: vec![("max_connections".into(), max_connections.into())],
+        settings: vec![
+            ("max_connections".into(), max_connections.into()),
+            ("log_connections".into(), "on".into()),
+        ],
         tls: None,
     })
     .await
@@ -94,6 +127,11 @@ impl TestDatabase {
             .await
             .unwrap();
         Self { client: connect(cluster, &name).await, cluster, name }
+    }
+
+    /// The same with a new session, where the server has ended the old one.
+    pub async fn reconnect(&self) -> Self {
+        Self { name: self.name.clone(), cluster: self.cluster, client: self.session().await }
     }
 
     /// Another superuser's session on the same database.

@@ -56,6 +56,7 @@ struct TenantPlan {
     settings: String,
     port: Option<u16>,
     role: Option<&'static str>,
+    name: Option<&'static str>,
     bare: bool,
 }
 
@@ -147,6 +148,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has the gateway look for another database than the tenant's.
+    pub fn database_name(mut self, tenant: &str, name: &'static str) -> Self {
+        self.tenants.get_mut(tenant).unwrap().name = Some(name);
+        self
+    }
+
     /// Leaves the tenant's database without schema.
     pub fn bare(mut self, tenant: &str) -> Self {
         self.tenants.get_mut(tenant).unwrap().bare = true;
@@ -197,6 +204,10 @@ impl GatewayBuilder {
                 database
             };
             let url = database.url(plan.role.unwrap_or(GATEWAY_ROLE), plan.port);
+            let url = match (plan.name, url.rsplit_once('/')) {
+                (Some(name), Some((server, _))) => format!("{server}/{name}"),
+                _ => url,
+            };
             let version = plan.version.clone().unwrap_or_else(|| format!("version of {id}"));
             toml += &format!(
                 "[tenants.{id}]\nname = \"Test {id}\"\nversion = \"{version}\"\ndatabase_url = \"{url}\"\n\
