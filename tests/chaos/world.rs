@@ -154,7 +154,7 @@ impl World {
 
     /// Crashes the server and brings it back. False where that had to be left.
     pub async fn crash(&self) -> bool {
-        let Some(mut primary) = self.lock_primary().await else {
+        let Some(primary) = self.lock_primary().await else {
             return false;
         };
         primary.restart_immediate().await.unwrap();

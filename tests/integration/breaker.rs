@@ -67,12 +67,12 @@ async fn claim_until_it_works(gateway: &TestGateway, tenant: &str) -> Vec<String
 }
 
 /// Has the pool open `count` sessions: as many callers wait for a lock on what they read. Gives their answers.
-async fn open_sessions(gateway: &TestGateway, database: &TestDatabase, count: usize) -> Vec<Answer> {
+async fn open_sessions(gateway: &TestGateway, database: &TestDatabase, count: u8) -> Vec<Answer> {
     let vendors: Vec<_> = (0..count).map(|_| gateway.vendor("A")).collect();
     let locker = lock_violations(database).await;
     let calls = join_all(vendors.iter().map(|vendor| vendor.claim_with(json!({"preview": true}))));
     let (answers, ()) = tokio::join!(calls, async {
-        let open = async || database.gateway_sessions().await >= count as i64;
+        let open = async || database.gateway_sessions().await >= i64::from(count);
         wait_until("every caller has a session", open).await;
         locker.batch_execute("ROLLBACK").await.unwrap();
     });
