@@ -1,7 +1,7 @@
 //! The operators' listener: health, and a JSON API for what operators do.
 //!
 //! [`listener`] accepts a peer and tells who it can be; [`router`] tells what a request means; [`keys`] takes a token's word for
-//! who the [`operator`] is; the verbs are in [`tenants`], [`batches`] and [`process`]; [`problem`] decides every refusal's
+//! who the [`operator`] is; the verbs are in [`tenants`], [`tokens`], [`batches`] and [`process`]; [`problem`] decides every refusal's
 //! status and words, [`answer`] writes it, and [`audit`] the request's one line. [`Admin::answer`] leads it.
 //!
 //! `/livez` answers as long as the process runs; `/readyz` until it begins to drain. Neither asks a tenant's database: one
@@ -19,15 +19,19 @@ mod problem;
 mod process;
 pub mod router;
 mod tenants;
+mod tokens;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Request, StatusCode};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use self::answer::Answer;
 use self::audit::Audit;
@@ -37,26 +41,36 @@ use self::listener::Peer;
 use self::operator::Operator;
 use self::problem::AdminProblem;
 use self::router::{Operation, Route, Router, Verb};
+use crate::access_log::chain;
+use crate::directory::Standing;
 use crate::handler::Gateway;
 use crate::openapi::render;
+use crate::reload::Reloader;
 use crate::scrape;
 use crate::tenant::Tenant;
 
 /// All that operators are served with.
 pub struct Admin {
     gateway: Arc<Gateway>,
+    reloader: Arc<Reloader>,
     /// Cancelled when the gateway takes no new vendor connections any more; whoever cancels it has it drain.
     draining: CancellationToken,
-    keys: OperatorKeys,
+    keys: ArcSwap<OperatorKeys>,
     router: Router,
     document: Bytes,
     started: Instant,
 }
 
 impl Admin {
-    pub fn new(gateway: Arc<Gateway>, keys: OperatorKeys, draining: CancellationToken) -> Arc<Self> {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        reloader: Arc<Reloader>,
+        keys: OperatorKeys,
+        draining: CancellationToken,
+    ) -> Arc<Self> {
         let (router, document) = (Router::new(), Bytes::from(render(&openapi::document())));
-        Arc::new(Self { gateway, draining, keys, router, document, started: Instant::now() })
+        let keys = ArcSwap::from_pointee(keys);
+        Arc::new(Self { gateway, reloader, draining, keys, router, document, started: Instant::now() })
     }
 
     /// Answers one request. What it began to do goes on where the operator hangs up meanwhile.
@@ -73,7 +87,7 @@ impl Admin {
             Verb::Describe => answer::ready_json(self.document.clone()),
             Verb::Ready => answer::text(StatusCode::OK, "ready\n"),
             // Without keys the listener is a loopback address or a socket: who reaches it may see numbers.
-            Verb::ShowMetrics if self.keys.is_empty() => answer::metrics(self.page().await),
+            Verb::ShowMetrics if self.keys.load().is_empty() => answer::metrics(self.page().await),
             _ => {
                 let request_id = call::request_id(request.headers());
                 let broken = answer::refusal(AdminProblem::Internal, &request_id);
@@ -116,24 +130,36 @@ impl Admin {
             audit.tenant(tenant);
         }
         let call = Call::read(request, route, operator, audit).await?;
+        if call.route.operation.path.contains("{tenant}") {
+            self.gateway.directory.find_standing(call.tenant_id()?).ok_or(AdminProblem::UnknownTenant)?;
+        }
         match call.route.operation.verb {
             Verb::Live | Verb::Ready | Verb::Describe => Err(AdminProblem::UnknownPath),
             Verb::ShowMetrics => Ok(answer::metrics(self.page().await)),
             Verb::ShowGateway => process::show(self),
             Verb::Drain => process::drain(self, &call),
+            Verb::Reload => process::reload(self, &call).await,
             Verb::ListTenants => tenants::list(self, &call),
             Verb::ShowTenant => tenants::show(self, &call).await,
             Verb::ListBatches => batches::list(&*self.tenant(&call)?, &call).await,
             Verb::ShowBatch => batches::show(&*self.tenant(&call)?, &call).await,
             Verb::VoidBatch => batches::void(&*self.tenant(&call)?, &call).await,
             Verb::RequeueBatch => batches::requeue(&*self.tenant(&call)?, &call).await,
+            Verb::PauseTenant => tenants::pause(self, &call).await,
+            Verb::ResumeTenant => tenants::resume(self, &call).await,
+            Verb::Explain => tenants::explain(&*self.tenant(&call)?, &call).await,
+            Verb::ListAudit => tenants::audit(&*self.tenant(&call)?, &call).await,
+            Verb::ListTokens => tokens::list(&*self.tenant(&call)?, &call).await,
+            Verb::IssueToken => tokens::issue(&*self.tenant(&call)?, &call).await,
+            Verb::RotateToken => tokens::rotate(self, &*self.tenant(&call)?, &call).await,
+            Verb::RevokeToken => tokens::revoke(self, &*self.tenant(&call)?, &call).await,
         }
     }
 
     /// The metrics, written beside the workers that vendors wait for; None after a defect of ours.
     async fn page(&self) -> Option<String> {
         let gateway = Arc::clone(&self.gateway);
-        tokio::task::spawn_blocking(move || scrape::page(&gateway)).await.ok()
+        spawn_blocking(move || scrape::page(&gateway)).await.ok()
     }
 
     /// A peer of the Unix socket is who the kernel says; everybody else shows a token.
@@ -141,7 +167,7 @@ impl Admin {
         if let Peer::Local { uid, trusted: true } = peer {
             return Ok(Operator::local(uid));
         }
-        if self.keys.is_empty() {
+        if self.keys.load().is_empty() {
             return Err(AdminProblem::NoKeys);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -152,16 +178,31 @@ impl Admin {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(AdminProblem::NoToken);
         }
-        Ok(self.keys.authenticate(token.trim())?)
+        Ok(self.keys.load().authenticate(token.trim())?)
     }
 
-    /// The tenant that a call is about. One that the operator isn't for is answered like one that there isn't.
+    /// The tenant that a call is about, also where it is paused: that is for vendors. One that the operator isn't for is
+    /// answered like one that there isn't.
     fn tenant(&self, call: &Call<'_>) -> Result<Arc<Tenant>, AdminProblem> {
-        let id = call.tenant_id()?;
-        self.gateway.directory.find(id).map_err(|error| {
-            call.audit.cause(&error);
-            AdminProblem::from(&error)
-        })
+        match self.gateway.directory.find_standing(call.tenant_id()?) {
+            Some(Standing::Live(tenant) | Standing::Paused(tenant, _)) => Ok(tenant),
+            Some(Standing::Quarantined(_)) => Err(AdminProblem::Quarantined),
+            None => Err(AdminProblem::UnknownTenant),
+        }
+    }
+
+    /// Takes operators' keys from the configuration as it is after each reload, for as long as it is polled. Where they can't
+    /// be used, those before stay.
+    pub async fn follow_reloads(self: Arc<Self>) {
+        let mut reloads = self.reloader.reloads();
+        while reloads.changed().await.is_ok() {
+            let operators = self.gateway.config().admin.operators.clone();
+            match spawn_blocking(move || OperatorKeys::load(&operators)).await {
+                Ok(Ok(keys)) => self.keys.store(Arc::new(keys)),
+                Ok(Err(error)) => warn!(cause = chain(&error), "operators' keys stay as they were"),
+                Err(_panicked) => {}
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::database::{Database, DatabaseError, Parameters, Row, statements as sql};
 
@@ -24,7 +25,8 @@ pub struct Actor {
 }
 
 /// One entry.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct Entry {
     pub audit_id: i64,
     pub at: Timestamp,
@@ -33,8 +35,12 @@ pub struct Entry {
     pub role: String,
     pub action: String,
     pub object: String,
+    #[schema(required)]
     pub reason: Option<String>,
+    #[schema(required)]
     pub request_id: Option<String>,
+    /// What it set.
+    #[schema(value_type = Object)]
     pub detail: Value,
 }
 

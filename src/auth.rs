@@ -82,6 +82,7 @@ impl Authenticator {
     pub fn new(config: &GatewayConfig) -> Self {
         Self {
             grants: Cache::builder()
+                .support_invalidation_closures()
                 .max_capacity(config.auth_cache_capacity)
                 .time_to_live(config.auth_cache_ttl)
                 .build(),
@@ -155,6 +156,15 @@ impl Authenticator {
                 Err(error)
             }
         }
+    }
+
+    /// Forgets every grant of one of a tenant's tokens, wherever it was shown from.
+    pub fn forget_token(&self, tenant: &TenantId, token_id: i64) {
+        let tenant = tenant.clone();
+        let forgotten = self
+            .grants
+            .invalidate_entries_if(move |(id, ..), grant| *id == tenant && grant.token_id == token_id);
+        forgotten.expect("the cache was built with support for this");
     }
 
     /// Asks the database whether the caller's grant still holds: for operations whose own statements don't check it.

@@ -26,7 +26,7 @@ use crate::auth::{AuthError, Authenticator, Credential, Grant};
 use crate::batches;
 use crate::claim::{Caller, ClaimError};
 use crate::clock::Clock;
-use crate::config::{Config, GatewayConfig};
+use crate::config::{Config, GatewayConfig, TenantId};
 use crate::database::Budget;
 use crate::delivery::{Delivery, DeliveryError, Order};
 use crate::directory::{Directory, DirectoryError};
@@ -115,6 +115,11 @@ impl Gateway {
     pub fn reconfigure(&self, config: GatewayConfig) {
         self.peers.resize(self.config().max_peers, config.max_peers);
         self.config.store(Arc::new(config));
+    }
+
+    /// Forgets what is remembered of a tenant's token that was revoked, or whose end has changed.
+    pub fn forget_token(&self, tenant: &TenantId, token_id: i64) {
+        self.authenticator.forget_token(tenant, token_id);
     }
 
     /// Answers one request of the vendor at `peer`. Safe to drop: what was claimed is then voided.

@@ -10,7 +10,7 @@
 //! words, [`openapi`] describes it all, and [`access_log`] writes the request's one line, and counts it in [`metrics`].
 //!
 //! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`], [`traces`]. Beside: [`reload`] puts a changed
-//! configuration into force, [`sweep`] voids what a crashed gateway left open, [`scrape`] gathers what
+//! configuration into force, [`sweep`] voids what a crashed gateway left open, [`explain`] tells why a violation is or isn't eligible, [`scrape`] gathers what
 //! operators measure, [`tokens`] makes, rotates and revokes vendors'
 //! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`loadtest`]
 //! calls as vendors do and measures, [`cli`] is the command line, and [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
@@ -45,6 +45,7 @@ pub mod log;
 pub mod traces;
 
 pub mod reload;
+pub mod explain;
 pub mod sweep;
 pub mod scrape;
 pub mod tokens;

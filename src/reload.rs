@@ -8,11 +8,11 @@
 mod report;
 mod settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -35,6 +35,8 @@ pub struct Reloader {
     started: GatewayConfig,
     /// What the last reload read. Held through a reload: there is one at a time.
     read: Mutex<Contents>,
+    /// Told after each reload that put a configuration into force.
+    reloads: watch::Sender<()>,
 }
 
 /// A configuration that was read and checked, with all that it takes to put it into force.
@@ -50,7 +52,18 @@ impl Reloader {
     /// For the gateway that was made of `config`, which was read from `path`, and shows `identity`.
     pub fn new(path: PathBuf, config: &Config, gateway: Arc<Gateway>, identity: Arc<Identity>) -> Arc<Self> {
         let read = Mutex::new(config.contents.clone());
-        Arc::new(Self { path, gateway, identity, started: config.gateway.clone(), read })
+        let started = config.gateway.clone();
+        Arc::new(Self { path, gateway, identity, started, read, reloads: watch::Sender::new(()) })
+    }
+
+    /// The configuration's main file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Changes whenever a configuration was put into force.
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.reloads.subscribe()
     }
 
     /// Reads the configuration and puts it into force as far as it is valid; the report is logged. Safe to drop: it
@@ -69,6 +82,7 @@ impl Reloader {
                     self.gateway.metrics.certificate_shown(pair.expires_at());
                     self.identity.replace(pair);
                 }
+                self.reloads.send_replace(());
                 report
             }
             Err(error) => {

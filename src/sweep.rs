@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::access_log::chain;
 use crate::config::TenantId;
+use crate::directory::Standing;
 use crate::handler::Gateway;
 use crate::tenant::Tenant;
 
@@ -81,8 +82,11 @@ async fn close_idle(gateway: &Gateway) {
     let mut every = interval(IDLE_LOOK);
     loop {
         every.tick().await;
-        for tenant in gateway.directory.live() {
-            tenant.database().close_idle(&tenant.config().pool);
+        for (_, standing) in gateway.directory.list() {
+            // Operators may look at a paused one.
+            if let Standing::Live(tenant) | Standing::Paused(tenant, _) = standing {
+                tenant.database().close_idle(&tenant.config().pool);
+            }
         }
         for tenant in gateway.directory.retired() {
             tenant.database().close_all();

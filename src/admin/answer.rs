@@ -46,9 +46,19 @@ pub fn json(object: &impl Serialize) -> Answer {
     json_with(StatusCode::OK, "application/json", object)
 }
 
+/// 201 with what was made.
+pub fn created(object: &impl Serialize) -> Answer {
+    json_with(StatusCode::CREATED, "application/json", object)
+}
+
 /// 202: it was begun, and goes on.
 pub fn accepted(object: &impl Serialize) -> Answer {
     json_with(StatusCode::ACCEPTED, "application/json", object)
+}
+
+/// 422 with an object that says why.
+pub fn unprocessable(object: &impl Serialize) -> Answer {
+    json_with(StatusCode::UNPROCESSABLE_ENTITY, "application/json", object)
 }
 
 /// RFC 9457's object.

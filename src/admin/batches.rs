@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
-use super::call::{Call, number};
+use super::call::{Call, number, word};
 use super::problem::AdminProblem;
 use super::refused;
 use crate::ledger::oversight::{self, BatchEntry, BatchQuery};
@@ -12,8 +12,6 @@ use crate::tenant::Tenant;
 
 const PAGE: i64 = 50;
 const LARGEST_PAGE: i64 = 1_000;
-/// A ticket's number is text without a bound of its own.
-const TICKET_LIMIT: usize = 200;
 
 #[derive(Serialize, ToSchema)]
 pub struct Batches {
@@ -31,9 +29,7 @@ pub struct Freed {
 /// `?ticket=`, `?person=`, `?state=`, `?limit=`
 pub async fn list(tenant: &Tenant, call: &Call<'_>) -> Result<Answer, AdminProblem> {
     let [ticket, person, state, limit] = call.query(["ticket", "person", "state", "limit"])?;
-    if ticket.as_ref().is_some_and(|ticket| ticket.len() > TICKET_LIMIT || ticket.contains('\0')) {
-        return Err(AdminProblem::Query);
-    }
+    let ticket = word(ticket)?;
     let state = match state.as_deref() {
         None => None,
         Some("open") => Some("open"),

@@ -7,10 +7,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::audit::Audit;
@@ -19,9 +20,15 @@ use super::problem::AdminProblem;
 use super::router::Route;
 use crate::audit::Actor;
 use crate::config::TenantId;
+use crate::openapi::text;
 
 const BODY_LIMIT: usize = 16 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// Not blank, and without control characters.
+pub const SOUND_TEXT: &str =
+    r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+/// Of a query's text, in characters.
+pub const WORD_LIMIT: usize = 200;
 const REASON_LIMIT: usize = 500;
 const REQUEST_ID_LIMIT: usize = 64;
 
@@ -37,14 +44,24 @@ pub struct Call<'a> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reasoned {
-    /// Why; stays in the ledger and in the log.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
-    )]
-    pub reason: String,
+    pub reason: Reason,
 }
+
+/// Why; stays in the log, and in the ledger or the tenant's audit log.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct Reason(String);
+
+impl PartialSchema for Reason {
+    fn schema() -> RefOr<Schema> {
+        let text = text().min_length(Some(1)).max_length(Some(REASON_LIMIT)).pattern(Some(SOUND_TEXT));
+        RefOr::T(Schema::from(
+            text.description(Some("Why; stays in the log and in the tenant's database")).build(),
+        ))
+    }
+}
+
+impl ToSchema for Reason {}
 
 impl<'a> Call<'a> {
     pub async fn read(
@@ -97,15 +114,39 @@ impl<'a> Call<'a> {
 
     /// The body's reason, noted in the audit.
     pub fn reason(&self) -> Result<String, AdminProblem> {
-        let Reasoned { reason } = self.body()?;
-        let sound = (1..=REASON_LIMIT).contains(&reason.chars().count())
-            && !reason.trim().is_empty()
-            && !reason.contains(char::is_control);
-        if !sound {
+        self.accept(self.body::<Reasoned>()?.reason)
+    }
+
+    /// A reason that says something, noted in the audit.
+    pub fn accept(&self, Reason(reason): Reason) -> Result<String, AdminProblem> {
+        if !is_sound(&reason, REASON_LIMIT) {
             return Err(AdminProblem::Reason);
         }
         self.audit.reason(&reason);
         Ok(reason)
+    }
+}
+
+/// Text that says something, of so many characters at most.
+pub fn is_sound(text: &str, limit: usize) -> bool {
+    text.chars().count() <= limit && !text.trim().is_empty() && !text.contains(char::is_control)
+}
+
+/// A member of a body that is a whole number, or null; 5.0 is one, as JSON Schema has it.
+pub fn whole<'de, D: Deserializer<'de>>(member: D) -> Result<Option<i64>, D::Error> {
+    let number = Option::<f64>::deserialize(member)?;
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() < 9e15;
+    match number {
+        Some(number) if !whole(number) => Err(D::Error::custom("no whole number")),
+        number => Ok(number.map(|number| number as i64)),
+    }
+}
+
+/// A query's parameter that is text, such as PostgreSQL takes.
+pub fn word(text: Option<String>) -> Result<Option<String>, AdminProblem> {
+    match text {
+        Some(text) if text.chars().count() > WORD_LIMIT || text.contains('\0') => Err(AdminProblem::Query),
+        text => Ok(text),
     }
 }
 

@@ -8,15 +8,18 @@ use hyper::StatusCode;
 
 use super::keys::TokenError;
 use super::operator::Scope;
+use crate::config::edit::EditError;
 use crate::database::DatabaseError;
-use crate::directory::DirectoryError;
 use crate::ledger::OversightError;
+use crate::tokens::TokenError as TokenFault;
 
 /// Why an operator is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminProblem {
     UnknownPath,
-    WrongMethod { allowed: &'static str },
+    WrongMethod {
+        allowed: &'static str,
+    },
     NoKeys,
     NoToken,
     Token(TokenError),
@@ -30,9 +33,16 @@ pub enum AdminProblem {
     BodyTimeout,
     Reason,
     BatchState(&'static str),
-    Unavailable { retry_after: Duration },
+    Unavailable {
+        retry_after: Duration,
+    },
     Quarantined,
-    Paused { retry_after: Duration },
+    UnknownToken,
+    UnknownTicket,
+    /// What must be otherwise.
+    Value(&'static str),
+    TokenState(&'static str),
+    Edit(&'static str),
     Internal,
 }
 
@@ -104,17 +114,13 @@ impl AdminProblem {
                 retry_after: Some(retry_after),
                 ..refusal(503, "The tenant's database can't be reached; come back after Retry-After.")
             },
-            Self::Quarantined => Description {
-                retry_after: Some(RETRY_SOON),
-                ..refusal(
-                    503,
-                    "The tenant's configuration is broken: GET /admin/v1/tenants/{tenant} says why.",
-                )
-            },
-            Self::Paused { retry_after } => Description {
-                retry_after: Some(retry_after),
-                ..refusal(503, "The tenant is paused: its database is left alone.")
-            },
+            Self::Quarantined => {
+                refusal(409, "The tenant's configuration is broken: GET /admin/v1/tenants/{tenant} says why.")
+            }
+            Self::UnknownToken => refusal(404, "The tenant has no token with this number."),
+            Self::UnknownTicket => refusal(404, "The tenant has no violation with this ticket."),
+            Self::Value(detail) => refusal(422, detail),
+            Self::TokenState(detail) | Self::Edit(detail) => refusal(409, detail),
             Self::Internal => refusal(
                 500,
                 "The request failed because of a fault in the gateway; its log has the requestId.",
@@ -151,12 +157,40 @@ impl From<TokenError> for AdminProblem {
     }
 }
 
-impl From<&DirectoryError> for AdminProblem {
-    fn from(error: &DirectoryError) -> Self {
+impl From<&TokenFault> for AdminProblem {
+    fn from(error: &TokenFault) -> Self {
         match error {
-            DirectoryError::UnknownTenant => Self::UnknownTenant,
-            DirectoryError::Quarantined => Self::Quarantined,
-            DirectoryError::Paused { retry_after, .. } => Self::Paused { retry_after: *retry_after },
+            TokenFault::UnnamedVendor => Self::Value("vendor must name somebody."),
+            TokenFault::EmptyAmendment => Self::Value("There is nothing to change."),
+            TokenFault::Unknown { .. } => Self::UnknownToken,
+            TokenFault::Revoked { .. } => {
+                Self::TokenState("The token is revoked: issue another, or rotate it.")
+            }
+            TokenFault::AlreadyRotated { .. } => {
+                Self::TokenState("The token was rotated already: rotate or revoke the one in its rotated_to.")
+            }
+            TokenFault::Database { source, .. } => Self::from(source),
+        }
+    }
+}
+
+impl From<&EditError> for AdminProblem {
+    fn from(error: &EditError) -> Self {
+        match error {
+            EditError::UnknownTenant { .. } => Self::UnknownTenant,
+            EditError::NotPaused(_) => Self::Edit("The tenant isn't paused."),
+            EditError::Unusable(_) | EditError::Faulty(_) => {
+                Self::Edit("The configuration is at fault as it is; turnpike check says where.")
+            }
+            EditError::Changed(_) => {
+                Self::Edit("The configuration is being edited by somebody else: try again.")
+            }
+            EditError::TenantExists { .. } | EditError::FileExists(_) => {
+                Self::Edit("There is something in the way; the log says what.")
+            }
+            EditError::Read { .. } | EditError::Write { .. } => Self::Edit(
+                "The gateway can't write its configuration: run turnpike tenant pause or resume where it can be written.",
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The process as a whole: what it is doing, and its end.
+//! The process as a whole: what it is doing, its configuration, and its end.
 
 use serde::Serialize;
 use tracing::info;
@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 
 use super::Admin;
 use super::answer::{self, Answer};
-use super::call::Call;
+use super::call::{Call, flag};
 use super::problem::AdminProblem;
+use crate::reload::{Outcome, Trigger};
 
 #[derive(Serialize, ToSchema)]
 pub struct GatewayEntry {
@@ -44,4 +45,18 @@ pub fn drain(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminProblem> {
     info!(actor = call.operator.actor, "draining on an operator's order");
     admin.draining.cancel();
     Ok(answer::accepted(&Draining { draining: true, deliveries: admin.gateway.deliveries.len() }))
+}
+
+/// Has the configuration's files read and put into force, or with `?dry_run=true` tells what that would do. A reload that is
+/// refused is answered 422, with the same report.
+pub async fn reload(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminProblem> {
+    let [dry_run] = call.query(["dry_run"])?;
+    let dry_run = flag(dry_run)?;
+    call.reason()?;
+    let report =
+        if dry_run { admin.reloader.dry_run().await } else { admin.reloader.reload(Trigger::Admin).await };
+    Ok(match report.outcome {
+        Outcome::Applied => answer::json(&report),
+        Outcome::Refused => answer::unprocessable(&report),
+    })
 }

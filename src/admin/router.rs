@@ -20,9 +20,18 @@ pub enum Verb {
     ShowTenant,
     ListBatches,
     ShowBatch,
+    PauseTenant,
+    ResumeTenant,
+    Explain,
+    ListAudit,
+    ListTokens,
+    IssueToken,
+    RotateToken,
+    RevokeToken,
     VoidBatch,
     RequeueBatch,
     Drain,
+    Reload,
 }
 
 /// A path, its one method, and what it takes to be let in.
@@ -58,9 +67,18 @@ operations! {
     ShowMetrics "metrics.show": GET "/metrics" for MetricsRead;
     Describe "openapi": GET "/admin/v1/openapi.json";
     ShowGateway "gateway.show": GET "/admin/v1/gateway" for TenantsRead;
+    Reload "gateway.reload": POST "/admin/v1/reload" for ConfigReload;
     Drain "gateway.drain": POST "/admin/v1/drain" for ConfigReload;
     ListTenants "tenant.list": GET "/admin/v1/tenants" for TenantsRead;
     ShowTenant "tenant.show": GET "/admin/v1/tenants/{tenant}" for TenantsRead;
+    PauseTenant "tenant.pause": POST "/admin/v1/tenants/{tenant}/pause" for TenantsWrite;
+    ResumeTenant "tenant.resume": POST "/admin/v1/tenants/{tenant}/resume" for TenantsWrite;
+    Explain "violation.explain": GET "/admin/v1/tenants/{tenant}/explain" for TenantsRead;
+    ListAudit "audit.list": GET "/admin/v1/tenants/{tenant}/audit" for TenantsRead;
+    ListTokens "token.list": GET "/admin/v1/tenants/{tenant}/tokens" for TenantsRead;
+    IssueToken "token.issue": POST "/admin/v1/tenants/{tenant}/tokens" for TokensWrite;
+    RotateToken "token.rotate": POST "/admin/v1/tenants/{tenant}/tokens/{number}/rotate" for TokensWrite;
+    RevokeToken "token.revoke": POST "/admin/v1/tenants/{tenant}/tokens/{number}/revoke" for TokensWrite;
     ListBatches "batch.list": GET "/admin/v1/tenants/{tenant}/batches" for TenantsRead;
     ShowBatch "batch.show": GET "/admin/v1/tenants/{tenant}/batches/{number}" for TenantsRead;
     VoidBatch "batch.void": POST "/admin/v1/tenants/{tenant}/batches/{number}/void" for BatchesWrite;

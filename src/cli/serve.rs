@@ -47,7 +47,7 @@ pub async fn run(path: &Path) -> CommandResult {
     let mut signals = Signals::listen().map_err(io("listen for signals".to_owned()))?;
     let hang_up = signal(SignalKind::hangup()).map_err(io("listen for signals".to_owned()))?;
     let draining = CancellationToken::new();
-    let admin = start_admin(&config, &gateway, &draining).await?;
+    let admin = start_admin(&config, &gateway, &reloader, &identity, &draining).await?;
     info!(
         listen = listener.address().ok().map(|address| address.to_string()),
         admin_listen = admin.as_ref().and_then(|(address, _)| address.as_ref()).map(ToString::to_string),
@@ -95,14 +95,21 @@ pub async fn run(path: &Path) -> CommandResult {
 async fn start_admin(
     config: &Config,
     gateway: &Arc<Gateway>,
+    reloader: &Arc<Reloader>,
+    identity: &Arc<Identity>,
     draining: &CancellationToken,
 ) -> Result<Option<(Option<AdminAddress>, RunningAdmin)>, CommandError> {
     let settings = &config.gateway.admin;
     let Some(address) = &settings.listen else { return Ok(None) };
     let keys = OperatorKeys::load(&settings.operators)?;
-    let pair = settings.tls.as_ref();
-    let tls = pair.map(|(certificate, key)| tls::server_config(certificate, key)).transpose()?;
-    let admin = Admin::new(Arc::clone(gateway), keys, draining.clone());
+    let vendors = (&config.gateway.tls_certificate, &config.gateway.tls_key);
+    let tls = match &settings.tls {
+        None => None,
+        Some((certificate, key)) if (certificate, key) == vendors => Some(identity.server_config()),
+        Some((certificate, key)) => Some(tls::server_config(certificate, key)?),
+    };
+    let admin = Admin::new(Arc::clone(gateway), Arc::clone(reloader), keys, draining.clone());
+    tokio::spawn(Arc::clone(&admin).follow_reloads());
     let listener = AdminListener::bind(address, tls, admin).await;
     let listener =
         listener.map_err(|source| CommandError::Io { attempt: format!("listen on {address}"), source })?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::contents::Contents;
 
@@ -11,9 +12,10 @@ use super::contents::Contents;
 ///
 /// Prints as `tenants.toml: tenants.OC_TOMA.max_connections: must be 1 to 64, is 0`. The reason never holds
 /// a password, nor a URL that might hold one: faults go to logs and to the admin API.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Fault {
     /// The file that says it, as the path was given or found by `include`.
+    #[schema(value_type = String)]
     pub file: PathBuf,
     /// The full dotted key; empty where the whole file is meant.
     pub key: String,

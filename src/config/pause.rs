@@ -3,16 +3,18 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use toml::Value;
+use utoipa::ToSchema;
 
 use super::section::Section;
 use super::value::{string, wrong_type};
 
 /// Why a tenant is paused, and until when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PauseConfig {
     /// For people.
     pub reason: String,
     /// When it ends by itself, by this machine's clock; `None`: when the key is taken out.
+    #[schema(required)]
     pub until: Option<Timestamp>,
 }
 

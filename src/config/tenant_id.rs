@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A tenant's id: 1 to 64 ASCII letters, digits, `_` or `-`, the first a letter or a digit. Case matters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,7 +20,19 @@ pub struct TenantId(Arc<str>);
 #[error("must be 1 to 64 letters, digits, `_` or `-`, beginning with a letter or a digit")]
 pub struct InvalidTenantId;
 
+impl PartialSchema for TenantId {
+    fn schema() -> RefOr<Schema> {
+        let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some(TenantId::PATTERN));
+        RefOr::T(Schema::from(id.build()))
+    }
+}
+
+impl ToSchema for TenantId {}
+
 impl TenantId {
+    /// All that is an id, and nothing else, as a regular expression.
+    pub const PATTERN: &'static str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";
+
     /// Longest id, in bytes.
     const MAX_LENGTH: usize = 64;
 

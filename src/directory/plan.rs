@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Directory, Entries, Entry};
 use crate::access_log::chain;
@@ -22,7 +23,7 @@ pub struct Plan {
 }
 
 /// What a plan changes, each list sorted by id.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Changes {
     pub added: Vec<TenantId>,
     pub changed: Vec<Change>,
@@ -34,7 +35,7 @@ pub struct Changes {
 }
 
 /// A tenant that gets a new pool, and new settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     pub tenant: TenantId,
     /// Which: "connections", "eligibility", …; "quarantine" where it was at fault before.
@@ -42,7 +43,7 @@ pub struct Change {
 }
 
 /// A tenant that is at fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Withheld {
     pub tenant: TenantId,
     /// Never empty.

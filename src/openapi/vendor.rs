@@ -11,13 +11,13 @@ use super::{
     JSON, PROBLEM_JSON, bearer, begin, by_status, content, flag, header, header_parameter, integer,
     path_parameter, query_parameter, text, with_headers_of, with_schemas,
 };
+use crate::config::TenantId;
 use crate::problem::Problem;
 use crate::request::{Attribute, TOKEN_LIMIT};
 use crate::response::{BatchesObject, Refusal};
 use crate::router::{ACKNOWLEDGE, BATCH, BATCHES, SEND_OVERDUE};
 
 const SECURITY: &str = "apiToken";
-const CLIENT_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";
 const DESCRIPTION: &str = "An institution's overdue violations, handed over once. Nothing but a 200 marks anything as sent, \
                            and a 200 counts once its document is whole. docs/API.md tells the rest.";
 
@@ -76,7 +76,7 @@ fn acknowledge() -> OperationBuilder {
 }
 
 fn operation(id: &str, summary: &str) -> OperationBuilder {
-    let client = text().pattern(Some(CLIENT_PATTERN));
+    let client = text().pattern(Some(TenantId::PATTERN));
     OperationBuilder::new().operation_id(Some(id)).summary(Some(summary)).parameter(path_parameter(
         "client",
         "The institution's client code",

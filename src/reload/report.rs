@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
 use super::settings::Settings;
 use crate::config::{Fault, TenantId};
@@ -12,7 +13,7 @@ use crate::directory::Changes;
 /// A log line names so many of a kind at most; the report has them all.
 const NAMED_AT_MOST: usize = 20;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     pub trigger: Trigger,
     pub outcome: Outcome,
@@ -29,7 +30,7 @@ pub struct Report {
 }
 
 /// Who asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// SIGHUP
@@ -42,7 +43,7 @@ pub enum Trigger {
     DryRun,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The configuration is in force, or would be; tenants at fault excepted.
@@ -52,7 +53,7 @@ pub enum Outcome {
 }
 
 /// What became of the vendors' certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Certificate {
     Unchanged,

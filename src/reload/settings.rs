@@ -37,6 +37,7 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
             TelemetryConfig { metrics_per_tenant_histograms, server_timing, otlp_endpoint, trace_sample_ratio },
     } = next;
     let at_once = [
+        ("operator_*", current.admin.operators != admin.operators),
         ("tls_certificate", current.tls_certificate != *tls_certificate),
         ("tls_key", current.tls_key != *tls_key),
         ("reload_interval", current.reload_interval != *reload_interval),
@@ -56,7 +57,6 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("listen", started.listen != *listen),
         ("admin_listen", started.admin.listen != admin.listen),
         ("admin_tls_certificate", started.admin.tls != admin.tls),
-        ("operator_*", started.admin.operators != admin.operators),
         ("max_database_connections", budget.max_database_connections != *max_database_connections),
         ("max_connections_per_server", budget.max_connections_per_server != *max_connections_per_server),
         ("connection_opening_rate", budget.connection_opening_rate != *connection_opening_rate),

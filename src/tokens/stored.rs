@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{TokenError, failed};
 use crate::database::{Database, Row, statements as sql};
 
 /// Everything about a token but the token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoredToken {
     pub token_id: i64,
     pub vendor: String,
@@ -21,18 +22,25 @@ pub struct StoredToken {
     /// Each as `ACTION:RESOURCE`
     pub permissions: Vec<String>,
     /// None: anywhere
+    #[schema(required)]
     pub allowed_addresses: Option<Vec<String>>,
     pub created_at: Timestamp,
     pub created_by: String,
+    #[schema(required)]
     pub expires_at: Option<Timestamp>,
+    #[schema(required)]
     pub revoked_at: Option<Timestamp>,
+    #[schema(required)]
     pub revoked_by: Option<String>,
     /// The first token of its line: tokens of one line have their batches and idempotency keys in common.
     pub line: i64,
     /// The token that this one took over from.
+    #[schema(required)]
     pub rotated_from: Option<i64>,
     /// The last one that took over from it.
+    #[schema(required)]
     pub rotated_to: Option<i64>,
+    #[schema(required)]
     pub last_claim: Option<Timestamp>,
 }
 

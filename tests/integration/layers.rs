@@ -8,7 +8,7 @@ use std::path::Path;
 const RANKS: [&[&str]; 15] = [
     &["certificates", "clock", "cluster", "compress", "config", "metrics", "tls", "traces", "transport"],
     &["access_log", "database", "limits", "log", "outlet", "router"],
-    &["audit", "loadtest", "migrate", "records"],
+    &["audit", "explain", "loadtest", "migrate", "records"],
     &["ledger"],
     &["claim", "tenant"],
     &["auth", "batches", "directory"],

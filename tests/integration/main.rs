@@ -7,6 +7,8 @@ mod admin;
 mod admin_audit;
 mod admin_authorization;
 mod admin_commands;
+mod admin_tenants;
+mod admin_tokens;
 mod batches;
 mod breaker;
 mod budgets;

@@ -226,7 +226,7 @@ impl GatewayBuilder {
         let file = directory.path().join("tenants.toml");
         let Served { address, gateway, reloader, running } =
             serve(&file, self.clock.unwrap_or_else(Clock::system)).await;
-        let admin = serve_operators(&Config::load(&file).unwrap(), &gateway).await;
+        let admin = serve_operators(&Config::load(&file).unwrap(), &gateway, &reloader).await;
         TestGateway { address, directory, inner: gateway, admin, reloader, databases, running: Some(running) }
     }
 }
@@ -252,11 +252,16 @@ async fn serve(file: &Path, clock: Clock) -> Served {
 }
 
 /// Serves operators until the test's runtime ends.
-async fn serve_operators(config: &Config, gateway: &Arc<Gateway>) -> Option<AdminAddress> {
+async fn serve_operators(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    reloader: &Arc<Reloader>,
+) -> Option<AdminAddress> {
     let settings = &config.gateway.admin;
     let keys = OperatorKeys::load(&settings.operators).unwrap();
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::server_config(certificate, key).unwrap());
-    let admin = Admin::new(Arc::clone(gateway), keys, CancellationToken::new());
+    let admin = Admin::new(Arc::clone(gateway), Arc::clone(reloader), keys, CancellationToken::new());
+    tokio::spawn(Arc::clone(&admin).follow_reloads());
     let listener = AdminListener::bind(settings.listen.as_ref()?, tls, admin).await.unwrap();
     let address = listener.address().unwrap();
     listener.start();
