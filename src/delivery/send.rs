@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Halt;
@@ -58,6 +59,8 @@ pub async fn send_records(
                 if !ready.is_empty() {
                     outlet.send(ready).await?;
                 }
+                // A large batch mustn't keep a worker from the small answers of others.
+                yield_now().await;
             }
             encoder.write_record(&mut frame, &related, index)?;
         }

@@ -18,6 +18,8 @@ struct Column {
     name: String,
     /// `{"ViolationID":` for the first column, `,"Ticket":` for the others.
     key: Vec<u8>,
+    /// The same with `null` behind it: most columns of most rows.
+    null: Vec<u8>,
     kind: Kind,
     hidden: bool,
 }
@@ -52,7 +54,8 @@ impl Shape {
             let mut key = vec![if columns.is_empty() { b'{' } else { b',' }];
             serde_json::to_writer(&mut key, &name).expect("a string always has a JSON form");
             key.push(b':');
-            columns.push(Column { hidden: profile.hides(object, &name), name, key, kind });
+            let null = [key.as_slice(), b"null"].concat();
+            columns.push(Column { hidden: profile.hides(object, &name), name, key, null, kind });
         }
         Ok(Self { columns })
     }
@@ -69,13 +72,13 @@ impl Shape {
     /// Writes `{` and the row's first `count` columns; the closing `}` is the caller's, who may have relations to add.
     pub fn write_open(&self, out: &mut Vec<u8>, row: &Row, count: usize) -> Result<(), EncodeError> {
         for (index, column) in self.columns[..count].iter().enumerate() {
-            out.extend_from_slice(&column.key);
             match raw(row, index) {
-                Some(value) if !column.hidden => column
-                    .kind
-                    .write(out, value)
-                    .map_err(|_malformed| ValueError { column: column.name.clone() })?,
-                _ => out.extend_from_slice(b"null"),
+                Some(value) if !column.hidden => {
+                    out.extend_from_slice(&column.key);
+                    let written = column.kind.write(out, value);
+                    written.map_err(|_malformed| ValueError { column: column.name.clone() })?;
+                }
+                _ => out.extend_from_slice(&column.null),
             }
         }
         Ok(())
