@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use turnpike::config::TenantId;
+use turnpike::reload::Trigger;
 
 use crate::support::{Answer, Proxy, RawPeer, SlowVendor, TOKEN, TestDatabase, TestGateway, wait_until};
 
@@ -227,6 +228,78 @@ async fn who_was_refused_is_served_again_when_its_time_has_come() {
     .await;
 
     assert_eq!(refused.unwrap().header("retry-after"), Some("1"), "rounded up from half a second");
+}
+
+// --- a reload ---
+
+#[tokio::test]
+async fn a_reload_resets_no_limit_but_one_that_it_changes() {
+    let rate = "requests_per_token = \"2/h\"";
+    let gateway = TestGateway::with_tenants(["A"])
+        .overdue("A", 1)
+        .gateway_setting("failures_per_address = \"3/h\"")
+        .tenant_setting("A", rate)
+        .start()
+        .await;
+    let (vendor, bad) = (gateway.vendor("A"), gateway.vendor("A").with_token("bad"));
+    let reload = async |from: &str, to: &str| {
+        gateway.rewrite(|toml| toml.replace(from, to));
+        gateway.reloader.reload(Trigger::Signal).await
+    };
+    let preview = async || vendor.claim_with(json!({ "preview": true })).await;
+
+    assert_standing(&preview().await, "\"token\";r=1", 1800);
+    assert_eq!(bad.claim().await.status, StatusCode::UNAUTHORIZED);
+    let changed = reload("name = \"Test A\"", "name = \"Another\"").await;
+    let after_another_change = preview().await;
+    let refused = preview().await;
+    let failed = join_all((0..4).map(|_| bad.claim())).await;
+    reload(rate, "requests_per_token = \"5/h\"").await;
+    let after_its_own_change = preview().await;
+    let removed = reload("requests_per_token = \"5/h\"", "").await;
+    let without = preview().await;
+
+    assert_eq!(changed.tenants.changed.len(), 1, "the tenant was replaced");
+    assert_standing(&after_another_change, "\"token\";r=0", 3600);
+    assert_eq!(refusal(&refused), TOO_MANY);
+    assert_eq!(failed.iter().filter(|answer| refusal(answer) == TOO_MANY).count(), 2);
+    assert_standing(&after_its_own_change, "\"token\";r=4", 720);
+    assert_eq!(removed.tenants.changed[0].settings, ["limits"]);
+    assert_eq!((without.status, without.header("ratelimit")), (StatusCode::OK, None));
+}
+
+#[tokio::test]
+async fn a_reload_counts_on_what_was_in_flight_before() {
+    let gateway = TestGateway::with_tenants(["A"]).tenant_setting("A", "max_in_flight = 2").start().await;
+    gateway.database("A").add_overdue_large(300).await;
+    let mut slow = SlowVendor::call(&gateway, "A").await;
+    slow.read_until("\"records\"").await;
+
+    let before = gateway.vendor("A").claim().await;
+    gateway.rewrite(|toml| toml.replace("max_in_flight = 2", "max_in_flight = 1"));
+    gateway.reloader.reload(Trigger::Signal).await;
+    let after = gateway.vendor("A").claim().await;
+    slow.read_to_end().await;
+    wait_until("a call is served", async || gateway.vendor("A").claim().await.status == StatusCode::OK).await;
+
+    assert_eq!(before.status, StatusCode::OK);
+    assert_eq!(refusal(&after), TOO_MANY);
+    assert!(slow.is_whole());
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_connections_of_an_address() {
+    let gateway = TestGateway::with_tenants(["A"]).gateway_setting("max_peers_per_address = 1").start().await;
+    let _first = RawPeer::connect(gateway.address).await;
+    let closed = TcpStream::connect(gateway.address).await.unwrap().read(&mut [0]).await;
+
+    gateway.rewrite(|toml| toml.replace("max_peers_per_address = 1", "max_peers_per_address = 2"));
+    let report = gateway.reloader.reload(Trigger::Signal).await;
+    let second = gateway.vendor("A").claim().await;
+
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    assert_eq!(report.gateway_changed, ["max_peers_per_address"]);
+    assert_eq!(second.status, StatusCode::OK);
 }
 
 // --- failed authentications ---
