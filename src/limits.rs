@@ -11,12 +11,11 @@ mod counts;
 mod peers;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
 use thiserror::Error;
 
 pub use self::bucket::Standing;
-use self::bucket::{Bucket, Buckets};
+use self::bucket::{Buckets, Reservation};
 use self::counts::{Counted, Counts};
 pub use self::peers::{Peers, Place};
 use crate::config::{FailuresConfig, TenantConfig, TenantId};
@@ -36,6 +35,8 @@ pub enum LimitError {
     Tenant(Standing),
     #[error("max_in_flight requests are in flight")]
     InFlight,
+    #[error("max_in_flight_per_token requests are in flight")]
+    TokenInFlight,
     #[error("max_in_flight callers wait for the verdict on their token")]
     Waiting,
 }
@@ -48,13 +49,16 @@ impl LimitError {
             | Self::TenantFailures(standing)
             | Self::Token(standing)
             | Self::Tenant(standing) => Some(*standing),
-            Self::InFlight | Self::Waiting => None,
+            Self::InFlight | Self::TokenInFlight | Self::Waiting => None,
         }
     }
 }
 
 /// A request that is in flight for as long as this is held.
-pub type InFlight = Counted<TenantId>;
+pub struct InFlight {
+    _of_tenant: Counted<TenantId>,
+    _of_token: Counted<(TenantId, [u8; 32])>,
+}
 
 /// The limits' state, of the whole process.
 pub struct Limits {
@@ -64,6 +68,7 @@ pub struct Limits {
     /// By the path's `{client}`, whether there is such a tenant or not.
     clients: Buckets<TenantId>,
     in_flight: Counts<TenantId>,
+    in_flight_per_token: Counts<(TenantId, [u8; 32])>,
     waiting: Counts<TenantId>,
 }
 
@@ -87,13 +92,13 @@ pub struct Tries<'a> {
 /// A try that was taken. It counts as failed unless it is [forgiven](Attempt::forgive); so does one that is dropped, or
 /// whoever hangs up would try without a limit.
 pub struct Attempt {
-    counted: Vec<Arc<Bucket>>,
+    counted: Vec<Reservation>,
 }
 
 impl Attempt {
     /// The token was good, or it is no fault of the caller's that it wasn't.
     pub fn forgive(self) {
-        self.counted.iter().for_each(|bucket| bucket.give_back());
+        self.counted.into_iter().for_each(Reservation::give_back);
     }
 }
 
@@ -103,17 +108,18 @@ impl Tries<'_> {
         let mut attempt = Attempt { counted: Vec::new() };
         if let Some(rate) = self.rates.failures_per_address {
             let bucket = self.limits.addresses.get(&self.address, rate).await;
-            bucket.take().map_err(LimitError::AddressFailures)?;
-            attempt.counted.push(bucket);
+            attempt.counted.push(bucket.reserve().await.map_err(LimitError::AddressFailures)?);
         }
         if let (Some(rate), Some(client)) = (self.rates.failures_per_tenant, self.client) {
             let bucket = self.limits.clients.get(client, rate).await;
-            if let Err(standing) = bucket.take() {
-                // Others' failures: this address has had no try.
-                attempt.forgive();
-                return Err(LimitError::TenantFailures(standing));
+            match bucket.reserve().await {
+                Ok(reservation) => attempt.counted.push(reservation),
+                Err(standing) => {
+                    // Others' failures: this address has had no try.
+                    attempt.forgive();
+                    return Err(LimitError::TenantFailures(standing));
+                }
             }
-            attempt.counted.push(bucket);
         }
         Ok(attempt)
     }
@@ -127,6 +133,7 @@ impl Limits {
             addresses: Buckets::new("failures", KEYS),
             clients: Buckets::new("failures", KEYS),
             in_flight: Counts::new(),
+            in_flight_per_token: Counts::new(),
             waiting: Counts::new(),
         }
     }
@@ -149,12 +156,17 @@ impl Limits {
 
     /// Leave for an authenticated caller, by the hash of its token. Safe to drop.
     pub async fn admit(&self, tenant: &TenantConfig, token: [u8; 32]) -> Result<Admitted, LimitError> {
-        let limits = &tenant.limits;
-        let in_flight = self.in_flight.begin(&tenant.id, limits.max_in_flight).ok_or(LimitError::InFlight)?;
+        let (limits, who) = (&tenant.limits, (tenant.id.clone(), token));
+        let of_token = self.in_flight_per_token.begin(&who, limits.max_in_flight_per_token);
+        let of_tenant = self.in_flight.begin(&tenant.id, limits.max_in_flight);
+        let in_flight = InFlight {
+            _of_token: of_token.ok_or(LimitError::TokenInFlight)?,
+            _of_tenant: of_tenant.ok_or(LimitError::InFlight)?,
+        };
         let mut standings = Vec::new();
         // The token's first: what it is refused isn't taken from its tenant's other tokens.
         if let Some(rate) = limits.requests_per_token {
-            let bucket = self.tokens.get(&(tenant.id.clone(), token), rate).await;
+            let bucket = self.tokens.get(&who, rate).await;
             standings.push(bucket.take().map_err(LimitError::Token)?);
         }
         if let Some(rate) = limits.requests_per_tenant {

@@ -311,7 +311,9 @@ impl From<&LimitError> for Problem {
             LimitError::Token(standing) | LimitError::Tenant(standing) => {
                 Self::TooManyRequests { retry_after: standing.reset }
             }
-            LimitError::InFlight => Self::TooManyRequests { retry_after: RETRY_SOON },
+            LimitError::InFlight | LimitError::TokenInFlight => {
+                Self::TooManyRequests { retry_after: RETRY_SOON }
+            }
             LimitError::Waiting => Self::Unavailable { retry_after: RETRY_SOON },
         }
     }

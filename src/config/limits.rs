@@ -23,6 +23,8 @@ pub struct Rate {
 pub struct LimitsConfig {
     /// Requests of authenticated callers under way at most, 1 to 100000.
     pub max_in_flight: usize,
+    /// Of each token's.
+    pub max_in_flight_per_token: usize,
     /// Of each token; `None`: as many as there come.
     pub requests_per_token: Option<Rate>,
     /// Of all its tokens together.
@@ -38,7 +40,12 @@ pub struct FailuresConfig {
 
 impl Default for LimitsConfig {
     fn default() -> LimitsConfig {
-        LimitsConfig { max_in_flight: 128, requests_per_token: None, requests_per_tenant: None }
+        LimitsConfig {
+            max_in_flight: 128,
+            max_in_flight_per_token: 128,
+            requests_per_token: None,
+            requests_per_tenant: None,
+        }
     }
 }
 
@@ -56,6 +63,9 @@ impl LimitsConfig {
     pub(super) fn read(section: &mut Section, base: &LimitsConfig) -> LimitsConfig {
         LimitsConfig {
             max_in_flight: section.find("max_in_flight", integer(1..=100_000)).unwrap_or(base.max_in_flight),
+            max_in_flight_per_token: section
+                .find("max_in_flight_per_token", integer(1..=100_000))
+                .unwrap_or(base.max_in_flight_per_token),
             requests_per_token: section.find("requests_per_token", rate).unwrap_or(base.requests_per_token),
             requests_per_tenant: section
                 .find("requests_per_tenant", rate)

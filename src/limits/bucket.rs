@@ -1,8 +1,8 @@
 //! A rate and where somebody stands in it: governor's arithmetic (GCRA), on a state from which can be given back.
 
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -11,12 +11,16 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use moka::future::Cache;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::Rate;
 
 /// A bucket that nobody has taken from for so long is full again: no rate's time is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// How long somebody waits for others to give back.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A policy, and where a caller stands in it: what the RateLimit header fields tell
 /// (draft-ietf-httpapi-ratelimit-headers).
@@ -57,6 +61,9 @@ pub struct Bucket {
     policy: &'static str,
     rate: Rate,
     level: Level,
+    /// Reservations. std Mutex: held for one decision, never across an await.
+    reserved: Mutex<usize>,
+    settled: Notify,
     limiter: RateLimiter<NotKeyed, Level, SinceThen, StateInformationMiddleware>,
 }
 
@@ -67,7 +74,7 @@ impl Bucket {
             .allow_burst(rate.burst);
         let level = Level::default();
         let limiter = RateLimiter::new(quota, level.clone(), SinceThen(Instant::now()));
-        Self { policy, rate, level, limiter }
+        Self { policy, rate, level, reserved: Mutex::default(), settled: Notify::new(), limiter }
     }
 
     /// Takes one.
@@ -83,9 +90,32 @@ impl Bucket {
         }
     }
 
-    /// Puts back one that was taken.
-    pub fn give_back(&self) {
-        self.level.lower(self.rate.interval());
+    /// Takes one that may be given back. From a bucket that is empty because of others who may give back, too, it waits
+    /// for what becomes of them, but not for long: many good calls at once are no failures. Safe to drop.
+    ///
+    /// # Errors
+    /// As [`Bucket::take`].
+    pub async fn reserve(self: &Arc<Self>) -> Result<Reservation, Standing> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let settled = self.settled.notified();
+            {
+                let mut reserved = self.reserved();
+                match self.take() {
+                    Ok(_) => {
+                        *reserved += 1;
+                        return Ok(Reservation { bucket: Arc::clone(self), given_back: false });
+                    }
+                    Err(standing) if *reserved == 0 || Instant::now() >= deadline => return Err(standing),
+                    Err(_) => {}
+                }
+            }
+            let _ = timeout_at(deadline, settled).await; // the next look tells either way
+        }
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, usize> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Duration {
@@ -95,6 +125,32 @@ impl Bucket {
     fn standing(&self, remaining: u32, reset: Duration) -> Standing {
         let Rate { requests, per: window, .. } = self.rate;
         Standing { policy: self.policy, quota: requests.get(), window, remaining, reset }
+    }
+}
+
+/// One that was taken and may be given back; dropped, it stays taken.
+pub struct Reservation {
+    bucket: Arc<Bucket>,
+    given_back: bool,
+}
+
+impl Reservation {
+    pub fn give_back(mut self) {
+        self.given_back = true;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut reserved = self.bucket.reserved();
+        *reserved -= 1;
+        if self.given_back {
+            self.bucket.level.lower(self.bucket.rate.interval());
+            self.bucket.settled.notify_one();
+        }
+        if *reserved == 0 {
+            self.bucket.settled.notify_waiters(); // nobody is left who could give back
+        }
     }
 }
 
@@ -148,7 +204,8 @@ impl Clock for SinceThen {
 mod tests {
     use std::num::NonZeroU32;
 
-    use tokio::time::advance;
+    use futures_util::future::join_all;
+    use tokio::time::{advance, sleep};
 
     use super::*;
 
@@ -201,11 +258,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_given_back_can_be_taken_again_and_no_more_than_that() {
-        let bucket = bucket(60, 2);
-        bucket.take().unwrap();
-        bucket.take().unwrap();
+        let bucket = Arc::new(bucket(60, 2));
+        let (kept, back) = (bucket.reserve().await.unwrap(), bucket.reserve().await.unwrap());
 
-        bucket.give_back();
+        drop(kept);
+        back.give_back();
 
         assert!(bucket.take().is_ok());
         assert!(bucket.take().is_err());
@@ -213,13 +270,42 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn giving_back_fills_no_bucket_above_its_burst() {
-        let bucket = bucket(60, 2);
-        bucket.take().unwrap();
+        let bucket = Arc::new(bucket(60, 2));
+        let reservation = bucket.reserve().await.unwrap();
         advance(10 * SECOND).await;
 
-        bucket.give_back();
+        reservation.give_back();
 
         assert_eq!((0..5).filter(|_| bucket.take().is_ok()).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_give_back_nobody_is_refused() {
+        let bucket = Arc::new(bucket(1, 1));
+        let calls = (0..50).map(|_| async {
+            let reservation = bucket.reserve().await?;
+            sleep(Duration::from_millis(1)).await;
+            reservation.give_back();
+            Ok::<_, Standing>(())
+        });
+
+        assert!(join_all(calls).await.into_iter().all(|call| call.is_ok()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_others_is_refused_when_they_keep_theirs_or_take_too_long() {
+        let bucket = Arc::new(bucket(1, 1));
+        let first = bucket.reserve().await.unwrap();
+
+        let late = bucket.reserve().await;
+        let keeping = async {
+            sleep(SECOND).await;
+            drop(first);
+        };
+        let (kept, ()) = tokio::join!(bucket.reserve(), keeping);
+
+        assert_eq!(late.map(drop).unwrap_err().reset, 55 * SECOND);
+        assert_eq!(kept.map(drop).unwrap_err().reset, 54 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

@@ -104,6 +104,26 @@ async fn a_delivery_is_in_flight_until_its_last_stage_has_ended() {
 }
 
 #[tokio::test]
+async fn a_token_that_takes_all_that_it_may_leaves_places_to_others() {
+    let gateway =
+        TestGateway::with_tenants(["A"]).tenant_setting("A", "max_in_flight_per_token = 1").start().await;
+    let database = gateway.database("A");
+    database.add_token("another", "full").await;
+    database.add_overdue_large(300).await;
+    let mut slow = SlowVendor::call(&gateway, "A").await;
+    slow.read_until("\"records\"").await;
+
+    let same = gateway.vendor("A").claim().await;
+    let another = gateway.vendor("A").with_token("another").claim().await;
+    slow.read_to_end().await;
+    wait_until("the delivery ends", async || in_flight(&gateway, "A") == 0).await;
+    let afterwards = gateway.vendor("A").claim().await;
+
+    assert_eq!(refusal(&same), TOO_MANY);
+    assert_eq!((another.status, afterwards.status), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
 async fn callers_who_wait_for_a_frozen_databases_verdict_are_bounded() {
     let gateway = TestGateway::with_tenants(["A", "B"]).overdue("B", 1);
     let proxy = Proxy::start(crate::support::database::cluster().await.port()).await;
@@ -354,9 +374,12 @@ async fn good_calls_use_up_no_tries_however_many_come_at_once() {
         .tenant_setting("A", "pool_timeout = \"60s\"\nlock_timeout = \"60s\"")
         .start()
         .await;
-    let vendors: Vec<_> = (0..50).map(|_| gateway.vendor("A")).collect();
+    for number in 0..20 {
+        gateway.database("A").add_token(&format!("good {number}"), "full").await;
+    }
+    let vendors = (0..60).map(|number| gateway.vendor("A").with_token(&format!("good {}", number % 20)));
 
-    let answers = join_all(vendors.iter().map(|vendor| vendor.claim())).await;
+    let answers = join_all(vendors.map(async |vendor| vendor.claim().await)).await;
 
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
 }
