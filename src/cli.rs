@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or found wanting, 2 not understood.
 
 mod acting;
+mod admin_client;
 mod audit;
 mod batch;
 mod check;
@@ -12,8 +13,10 @@ mod loadtest;
 mod migrate;
 mod openapi;
 mod operator;
+mod report;
 mod sample;
 mod serve;
+mod tenant;
 mod token;
 
 use std::path::PathBuf;
@@ -47,6 +50,9 @@ enum Command {
     Serve,
     /// Print every fault of the configuration, and with --connect of the databases
     Check(check::CheckArgs),
+    /// Add, list, pause, resume and remove tenants
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Bring tenants' schemas and grants up to date
     Migrate(migrate::MigrateArgs),
     /// Issue, list, rotate, change, revoke and import vendors' API tokens
@@ -104,6 +110,12 @@ pub enum CommandError {
     #[error(transparent)]
     Migrate(#[from] crate::migrate::MigrateError),
     #[error(transparent)]
+    Provision(#[from] crate::provision::ProvisionError),
+    #[error(transparent)]
+    Edit(#[from] crate::config::edit::EditError),
+    #[error(transparent)]
+    Ask(#[from] admin_client::AskError),
+    #[error(transparent)]
     Demo(#[from] demo::DemoError),
     #[error("RUST_LOG can't be understood")]
     LogFilter(#[from] tracing_subscriber::filter::ParseError),
@@ -117,6 +129,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let result = match &arguments.command {
         Command::Serve => serve::run(config).await,
         Command::Check(args) => check::run(args, config).await,
+        Command::Tenant(command) => tenant::run(command, config).await,
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Token(command) => token::run(command, config).await,
         Command::Batch(command) => batch::run(command, config).await,

@@ -12,8 +12,9 @@
 //! Beneath: [`database`] (pools, statements, faults), [`config`], [`clock`], [`log`], [`traces`]. Beside: [`reload`] puts a changed
 //! configuration into force, [`sweep`] voids what a crashed gateway left open, [`explain`] tells why a violation is or isn't eligible, [`scrape`] gathers what
 //! operators measure, [`tokens`] makes, rotates and revokes vendors'
-//! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date, [`loadtest`]
-//! calls as vendors do and measures, [`cli`] is the command line, and [`cluster`] and [`certificates`] make throw-away ones for the demo and the tests.
+//! tokens, [`audit`] keeps what operators did, [`admin`] answers operators, [`migrate`] keeps schemas up to date,
+//! [`provision`] makes databases, [`loadtest`] calls as vendors do and measures, [`cli`] is the command line, and [`cluster`]
+//! and [`certificates`] make throw-away ones for the demo and the tests.
 
 pub mod listener;
 pub mod tls;
@@ -53,6 +54,7 @@ pub mod audit;
 pub mod admin;
 pub mod migrate;
 pub mod loadtest;
+pub mod provision;
 pub mod cli;
 pub mod cluster;
 pub mod certificates;

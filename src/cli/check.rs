@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 use serde::Serialize;
 
-use super::{CommandResult, print_json, table};
+use super::admin_client::{Access, AdminClient};
+use super::{CommandResult, print_json, report, table};
 use crate::admin::keys::OperatorKeys;
 use crate::config::{Config, ConfigError, Fault, TenantConfig};
 use crate::database::{Database, DatabaseError, statements as sql};
@@ -22,6 +23,11 @@ pub struct CheckArgs {
     /// Also connect to each tenant's database: schema, grants, statements
     #[arg(long)]
     connect: bool,
+    /// Ask the gateway that runs what a reload would do: at https://HOST:PORT or unix:/PATH, or at its admin_listen
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "connect")]
+    diff: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -29,19 +35,19 @@ pub struct CheckArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Severity {
+pub(super) enum Severity {
     Fault,
     Warning,
 }
 
 /// Something found wanting.
 #[derive(Debug, Serialize)]
-struct Finding {
-    severity: Severity,
+pub(super) struct Finding {
+    pub(super) severity: Severity,
     /// The file, or the tenant whose database was looked at.
-    place: String,
+    pub(super) place: String,
     key: String,
-    reason: String,
+    pub(super) reason: String,
 }
 
 #[derive(Serialize)]
@@ -53,6 +59,9 @@ struct Checked {
 
 /// Prints every finding; exit code 1 where one of them is a fault.
 pub async fn run(args: &CheckArgs, path: &Path) -> CommandResult {
+    if let Some(address) = &args.diff {
+        return diff(address, args, path).await;
+    }
     let (mut findings, tenants) = match Config::load(path) {
         Ok(config) => (check_files(&config), config.tenants),
         Err(ConfigError { faults, .. }) => (faults.iter().map(Finding::from).collect(), Vec::new()),
@@ -68,6 +77,21 @@ pub async fn run(args: &CheckArgs, path: &Path) -> CommandResult {
         print(&findings, tenants.len(), args.connect);
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a reload of the gateway that runs would do, by its own files: exit code 1 where something would not be in force.
+async fn diff(address: &str, args: &CheckArgs, path: &Path) -> CommandResult {
+    let client = match address {
+        "" => AdminClient::of(&Config::load(path)?.gateway, &args.access)?,
+        address => AdminClient::at(address, &args.access)?,
+    };
+    let told = client.dry_run().await?;
+    if args.json {
+        print_json(&told);
+    } else {
+        report::print(&told);
+    }
+    Ok(if told.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(findings: &[Finding], tenants: usize, connected: bool) {
@@ -117,7 +141,7 @@ fn check_files(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn check_database(tenant: &TenantConfig) -> Vec<Finding> {
+pub(super) async fn check_database(tenant: &TenantConfig) -> Vec<Finding> {
     let finding = |severity, reason| Finding {
         severity,
         place: tenant.id.to_string(),

@@ -4,6 +4,8 @@
 //! on one level nothing beats anything: two sources of one password are a fault, for somebody believes
 //! that the other one is in use.
 
+use std::path::PathBuf;
+
 use super::contents::Digest;
 use super::database_keys::DatabaseKeys;
 use super::database_tls::{DatabaseTls, TlsWords};
@@ -21,6 +23,24 @@ pub struct ConnectionConfig {
     pub tls: DatabaseTls,
     /// What the file of certificate authorities held, where there is one: a renewed one is another connection.
     pub authorities: Option<Digest>,
+}
+
+impl ConnectionConfig {
+    /// A connection that belongs to no tenant, such as an administrator's: all of it stands in the URL. Paths in it start at
+    /// the working directory.
+    ///
+    /// # Errors
+    /// All that is wrong with the URL; none of it shows the URL itself.
+    pub fn parse(url: &str) -> Result<ConnectionConfig, Vec<String>> {
+        let url = DatabaseUrl::parse(url)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let url = Said { value: url, key: "the URL".to_owned(), file: PathBuf::new(), level: Level::Tenant };
+        let nobody = TenantId::parse("none").expect("these letters are an id");
+        let tls = TlsWords::of_url(&url).settle(&url, &nobody).map_err(|fault| vec![fault.reason])?;
+        let mut postgres = url.value.postgres;
+        postgres.ssl_mode(tls.ssl_mode());
+        Ok(ConnectionConfig { postgres, tls, authorities: None })
+    }
 }
 
 /// Builds one tenant's connections and collects what stands against them.

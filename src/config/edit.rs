@@ -214,6 +214,16 @@ impl Draft {
     }
 }
 
+/// The file that a password of the tenant was put into by an edit, if it is there.
+pub fn find_secret(main: &Path, tenant: &TenantId, owner: bool) -> Option<PathBuf> {
+    Some(secret_path(main, tenant, owner)).filter(|path| path.exists())
+}
+
+fn secret_path(main: &Path, tenant: &TenantId, owner: bool) -> PathBuf {
+    let suffix = if owner { ".owner" } else { "" };
+    main.with_file_name(SECRETS).join(format!("{tenant}{suffix}"))
+}
+
 /// An edit in the making.
 struct Editing {
     main: PathBuf,
@@ -302,15 +312,12 @@ impl Editing {
         tenant: &NewTenant,
         owner: bool,
     ) -> Result<Option<String>, EditError> {
-        let (password, suffix) = match owner {
-            false => (&tenant.database_password, ""),
-            true => (&tenant.owner_database_password, ".owner"),
-        };
+        let password = if owner { &tenant.owner_database_password } else { &tenant.database_password };
         let (path, secret) = match password {
             None => return Ok(None),
             Some(Password::File(path)) => (path.clone(), None),
             Some(Password::Text(text)) => {
-                let path = self.main.with_file_name(SECRETS).join(format!("{}{suffix}", tenant.id));
+                let path = secret_path(&self.main, &tenant.id, owner);
                 if path.exists() {
                     return Err(EditError::FileExists(path));
                 }

@@ -25,6 +25,7 @@ use crate::config::{ConnectionConfig, DatabaseTls, TenantConfig};
 
 /// An operator's command may wait longer for a lock or a statement than a vendor's call.
 const OWNER_OPTIONS: &str = "-c TimeZone=UTC -c search_path=public -c lock_timeout=60s";
+const ADMINISTRATOR_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_PORT: u16 = 5432;
 /// A peer that is gone without a word is noticed after about this long.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -78,6 +79,14 @@ impl Connector {
         connector.postgres.application_name(format!("turnpike-owner/{}", tenant.id));
         connector.postgres.connect_timeout(tenant.pool.connect_timeout);
         connector.postgres.options(OWNER_OPTIONS);
+        Ok(connector)
+    }
+
+    /// As the server's administrator, who makes roles and databases.
+    pub fn for_administrator(connection: &ConnectionConfig) -> Result<Self, ConnectError> {
+        let mut connector = Self::new(connection)?;
+        connector.postgres.application_name("turnpike-administrator");
+        connector.postgres.connect_timeout(ADMINISTRATOR_TIMEOUT);
         Ok(connector)
     }
 

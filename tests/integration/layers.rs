@@ -8,7 +8,7 @@ use std::path::Path;
 const RANKS: [&[&str]; 15] = [
     &["certificates", "clock", "cluster", "compress", "config", "metrics", "tls", "traces", "transport"],
     &["access_log", "database", "limits", "log", "outlet", "router"],
-    &["audit", "explain", "loadtest", "migrate", "records"],
+    &["audit", "explain", "loadtest", "migrate", "provision", "records"],
     &["ledger"],
     &["claim", "tenant"],
     &["auth", "batches", "directory"],
@@ -39,7 +39,7 @@ const HTTP: [&str; 11] = [
 ];
 
 /// Where the driver is named outside `database`, and why.
-const DRIVER: [(&str, &str); 15] = [
+const DRIVER: [(&str, &str); 16] = [
     ("claim.rs", "the rows of its own answer"),
     ("cli/demo/databases.rs", "makes roles and databases as a superuser, who is no tenant"),
     ("cli/demo/error.rs", "the error of that"),
@@ -51,6 +51,7 @@ const DRIVER: [(&str, &str); 15] = [
     ("config/database_tls.rs", "sslmode is part of it"),
     ("config/database_url.rs", "parses it"),
     ("migrate.rs", "refinery takes the driver's client"),
+    ("provision.rs", "runs as the server's administrator, who is no tenant"),
     ("records/encode.rs", "writes JSON straight from the rows' binary values"),
     ("records/read.rs", "the same"),
     ("records/shape.rs", "the same: columns and their types"),

@@ -38,6 +38,7 @@ mod refusals;
 mod reload;
 mod replication;
 mod support;
+mod tenant_commands;
 mod tokens;
 mod traces;
 mod wire;
