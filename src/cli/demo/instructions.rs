@@ -32,6 +32,11 @@ pub(super) fn print(directory: &DemoDirectory, gateway: SocketAddr, tokens: &Tok
         println!("{program} explain --config {config} --tenant {} --ticket {ticket}", NORTHERN_U.id);
     }
     println!("{program} token list --config {config} --tenant {}", NORTHERN_U.id);
+    println!("\nWhat it bears, on previews, which take nothing away; Ctrl-C reports what there is:\n");
+    let tokens = shell_word(&directory.path("tokens"));
+    println!(
+        "{program} loadtest --config {config} --all --token-dir {tokens} --ca {authority} --rate 50/s --duration 30s"
+    );
     println!("\nThe gateway's log: {}", directory.path("gateway.log").display());
 }
 
