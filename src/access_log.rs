@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -63,6 +64,8 @@ pub struct AccessLog {
 struct Fields {
     route: Option<&'static str>,
     tenant: Option<(String, Arc<TenantCounts>)>,
+    token_id: Option<i64>,
+    token_expires_at: Option<Timestamp>,
     status: Option<u16>,
     outcome: Option<Outcome>,
     error_code: Option<u16>,
@@ -130,6 +133,17 @@ impl AccessLog {
         let counts = self.metrics.tenant(id);
         counts.begin();
         self.fields().tenant = Some((id.to_owned(), counts));
+    }
+
+    /// The token's number, and its end where that is near.
+    pub fn token(&self, id: i64, expires_at: Option<Timestamp>) {
+        let mut fields = self.fields();
+        (fields.token_id, fields.token_expires_at) = (Some(id), expires_at);
+    }
+
+    /// When the caller's token ends, where that is near.
+    pub fn token_expires_at(&self) -> Option<Timestamp> {
+        self.fields().token_expires_at
     }
 
     pub fn status(&self, status: u16) {
@@ -243,6 +257,8 @@ macro_rules! request_event {
             http.request.method = $log.method,
             http.route = $fields.route,
             tenant = $fields.tenant.as_ref().map(|(id, _counts)| id.as_str()),
+            token.id = $fields.token_id,
+            token.expires_at = $fields.token_expires_at.map(tracing::field::display),
             http.response.status_code = $fields.status,
             outcome = $fields.outcome.map(Outcome::as_str),
             error.cause = $fields.cause,

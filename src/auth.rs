@@ -12,13 +12,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::claim::TokenHash;
 use crate::config::{GatewayConfig, TenantId};
-use crate::database::{DatabaseError, statements as sql};
+use crate::database::{DatabaseError, Row, statements as sql};
 use crate::limits::{Attempt, LimitError, Tries};
 use crate::metrics::AuthCache;
 use crate::tenant::Tenant;
@@ -51,6 +53,23 @@ pub struct Grant {
     pub vendor: String,
     /// The token only ever gets previews.
     pub sandbox: bool,
+    /// When the token ends; None: not before it is revoked.
+    pub expiry: Option<TokenExpiry>,
+}
+
+/// When a token ends, by the database's clock and by ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenExpiry {
+    pub at: Timestamp,
+    due: Instant,
+}
+
+impl Grant {
+    /// When the token ends, where that is no further away than `warning`.
+    pub fn expires_within(&self, warning: Duration) -> Option<Timestamp> {
+        let expiry = self.expiry?;
+        (expiry.due.saturating_duration_since(Instant::now()) <= warning).then_some(expiry.at)
+    }
 }
 
 #[derive(Debug, Clone, Error)]
@@ -195,7 +214,17 @@ async fn look_up(tenant: &Tenant, credential: &Credential) -> Result<Arc<Grant>,
         token_id: row.get("token_id"),
         vendor: row.get("vendor"),
         sandbox: row.get("sandbox"),
+        expiry: expiry(row),
     }))
+}
+
+/// None also for an end that is further away than this machine's clock can count.
+fn expiry(row: &Row) -> Option<TokenExpiry> {
+    let left = Duration::try_from_secs_f64(row.get::<_, Option<f64>>("expires_in")?).ok()?;
+    Some(TokenExpiry {
+        at: row.get::<_, Option<Timestamp>>("expires_at")?,
+        due: Instant::now().checked_add(left)?,
+    })
 }
 
 #[cfg(test)]

@@ -150,6 +150,9 @@ impl Gateway {
             log.sent(bytes);
         }
         response::dress(&mut answer, log.request_id());
+        if let Some(at) = log.token_expires_at() {
+            response::warn_of_expiry(&mut answer, at);
+        }
         self.show_telemetry(&mut answer, &log);
         log.status(answer.status().as_u16());
         answer
@@ -191,6 +194,8 @@ impl Gateway {
         let presented = presented.map_err(|error| refused(log, &error))?;
         let credential = Credential::new(&presented.token, peer);
         let (tenant, grant) = self.authenticate(&route, &credential, log).await?;
+        let warning = self.config().token_expiry_warning;
+        log.token(grant.token_id, warning.and_then(|warning| grant.expires_within(warning)));
         let admitted = self.limits.admit(tenant.config(), credential.token).await;
         let Admitted { in_flight, standings } = admitted.map_err(|error| limited(log, &error))?;
         let delivery = Delivery {

@@ -37,13 +37,14 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const TOKEN_EXPIRES: HeaderName = HeaderName::from_static("token-expires");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// What a script in a browser may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Batch-Id, Batch-Count, Batch-More, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    "Batch-Id, Batch-Count, Batch-More, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, Token-Expires, X-Request-Id",
 );
 const PREFLIGHT_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
@@ -278,6 +279,14 @@ pub fn timing(answer: &mut Answer, timings: &[(&'static str, Option<f64>)]) {
         let headers = answer.headers_mut();
         headers.insert(SERVER_TIMING, value);
         headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+}
+
+/// Tells the vendor when its token ends, to the second: the record's form of a time, without the fraction, so never later
+/// than it is. Not `Sunset` (RFC 8594): that is the end of a resource, and this one stays (docs/decisions/0037).
+pub fn warn_of_expiry(answer: &mut Answer, at: Timestamp) {
+    if let Ok(at) = HeaderValue::try_from(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) {
+        answer.headers_mut().insert(TOKEN_EXPIRES, at);
     }
 }
 

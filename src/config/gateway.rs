@@ -11,7 +11,7 @@ use super::limits::FailuresConfig;
 use super::section::Section;
 use super::telemetry::TelemetryConfig;
 use super::value::{
-    HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, duration_or_off, integer, string,
+    DAY, HOUR, MINUTE, SECOND, address, boolean, check_readable, duration, duration_or_off, integer, string,
 };
 
 /// The listener, its TLS, and the bounds on peers and on the authentication cache.
@@ -45,6 +45,8 @@ pub struct GatewayConfig {
     pub budget: BudgetConfig,
     /// Whether a body's last frame waits until the peer's kernel has acknowledged the bytes before it.
     pub await_acknowledgement: bool,
+    /// How long before a token's end its vendor is warned; `None`: never.
+    pub token_expiry_warning: Option<Duration>,
     /// How long a good verdict on a token is remembered.
     pub auth_cache_ttl: Duration,
     /// How long a bad verdict on a token is remembered.
@@ -116,6 +118,7 @@ impl GatewayConfig {
         let failures = FailuresConfig::read(section);
         let budget = BudgetConfig::read(section);
         let await_acknowledgement = section.find("await_acknowledgement", boolean).unwrap_or(true);
+        let token_expiry_warning = section.find("token_expiry_warning", duration_or_off(365 * DAY)).unwrap_or(Some(14 * DAY));
         let auth_cache_ttl = section.find("auth_cache_ttl", duration(HOUR)).unwrap_or(30 * SECOND);
         let auth_refusal_ttl = section.find("auth_refusal_ttl", duration(HOUR)).unwrap_or(5 * SECOND);
         let auth_cache_capacity = section.find("auth_cache_capacity", integer(1..=10_000_000)).unwrap_or(100_000);
@@ -136,6 +139,7 @@ impl GatewayConfig {
             failures,
             budget,
             await_acknowledgement,
+            token_expiry_warning,
             auth_cache_ttl,
             auth_refusal_ttl,
             auth_cache_capacity,

@@ -29,6 +29,7 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         failures: FailuresConfig { failures_per_address, failures_per_tenant },
         budget: BudgetConfig { max_database_connections, max_connections_per_server, connection_opening_rate },
         await_acknowledgement,
+        token_expiry_warning,
         auth_cache_ttl,
         auth_refusal_ttl,
         auth_cache_capacity,
@@ -49,6 +50,7 @@ pub fn compare(started: &GatewayConfig, current: &GatewayConfig, next: &GatewayC
         ("max_peers_per_address", current.max_peers_per_address != *max_peers_per_address),
         ("failures_per_address", current.failures.failures_per_address != *failures_per_address),
         ("failures_per_tenant", current.failures.failures_per_tenant != *failures_per_tenant),
+        ("token_expiry_warning", current.token_expiry_warning != *token_expiry_warning),
         ("await_acknowledgement", current.await_acknowledgement != *await_acknowledgement),
         ("server_timing", current.telemetry.server_timing != *server_timing),
     ];

@@ -3,6 +3,9 @@
 SELECT t.token_id,
        t.vendor,
        t.sandbox,
+       -- An infinite end is none.
+       NULLIF(t.expires_at, 'infinity') AS expires_at,
+       extract(epoch FROM NULLIF(t.expires_at, 'infinity') - statement_timestamp())::double precision AS expires_in,
        EXISTS (
            SELECT
              FROM public.api_permissions p

@@ -177,3 +177,22 @@ async fn only_an_open_batch_can_be_voided_and_only_a_released_one_requeued() {
     assert_eq!(voided.code, Some(0), "{voided:?}");
     assert_eq!(gateway.vendor("A").claim().await.tickets(), ["T-3"]);
 }
+
+#[tokio::test]
+async fn the_tombstone_of_a_claim_of_unknown_outcome_is_listed_like_any_batch() {
+    let gateway = TestGateway::with_tenants(["A"]).start().await;
+    gateway
+        .database("A")
+        .execute(
+            "INSERT INTO collection_batches
+                    (claim_id, state, violation_ids, claimed_at, lease_until, gateway, voided_at, void_reason)
+             VALUES (gen_random_uuid(), 'void', '{}', now(), now(), 'another', now(), 'outcome unknown')",
+        )
+        .await;
+
+    let table = turnpike(&gateway.config_file(), "batch list --tenant A").await;
+    let listed = turnpike(&gateway.config_file(), "batch list --tenant A --json").await.json();
+
+    assert!(table.output().contains("outcome unknown"), "{table:?}");
+    assert_eq!((&listed[0]["vendor"], &listed[0]["field_profile"]), (&json!(null), &json!(null)));
+}

@@ -50,6 +50,17 @@ const CLAIM: Prepared = Prepared {
     arguments: "sha256('canary-token-0123456789-0123456789-0123456789-0123'), '::1',
                 '00000000-0000-4000-8000-000000000001', 0, 0, '{}', NULL, 60, 'test', 'test', NULL, 604800",
 };
+const KEYED_CLAIM: Prepared = Prepared {
+    arguments: "sha256('canary-token-0123456789-0123456789-0123456789-0123'), '::1',
+                '00000000-0000-4000-8000-000000000001', 0, 0, '{}', NULL, 60, 'test', 'test', 'night-1', 604800",
+    ..CLAIM
+};
+const LIST: Prepared = Prepared {
+    name: "batch_list",
+    types: "bytea, bigint, bigint",
+    sql: include_str!("../../src/sql/batch_list.sql"),
+    arguments: "sha256('canary-token-0123456789-0123456789-0123456789-0123'), NULL, 51",
+};
 const VOID: Prepared = Prepared {
     name: "void_unmark",
     types: "uuid",
@@ -253,5 +264,37 @@ async fn what_is_on_hold_for_years_does_not_lie_in_a_polls_way() {
             nodes.iter().filter(|node| node.table == "violations" && node.kind != "ModifyTable");
         let buffers: i64 = of_violations.map(|node| node.buffers).sum();
         assert!(buffers < 100, "{mode}: {buffers} buffers, {nodes:#?}");
+    }
+}
+
+/// Two tokens that took over from the first, and a thousand that have nothing to do with it; the newest batches are the second one's.
+const LINE: &str = "
+    INSERT INTO api_tokens (token_sha256, vendor, rotated_from, first_token_id)
+    SELECT sha256(n::text::bytea), 'Test Collections', 1, 1 FROM generate_series(1, 2) AS n;
+    INSERT INTO api_tokens (token_sha256, vendor) SELECT sha256(n::text::bytea), 'Others' FROM generate_series(3, 1002) AS n;
+    UPDATE collection_batches SET idempotency_key = 'night-' || batch_id;
+    UPDATE collection_batches
+       SET token_id = (SELECT max(token_id) FROM api_tokens WHERE first_token_id = 1)
+     WHERE batch_id > 900;
+    ANALYZE api_tokens, collection_batches";
+
+#[tokio::test]
+async fn a_lines_keys_and_newest_batches_are_found_by_index() {
+    let session = session().await;
+    for mode in MODES {
+        begin(&session, mode, &[KEYED_CLAIM, LIST]).await;
+        session.batch_execute(LINE).await.unwrap();
+        let list = explain(&session, LIST).await;
+        let claim = explain(&session, KEYED_CLAIM).await;
+        session.batch_execute("ROLLBACK").await.unwrap();
+
+        for (name, nodes) in [("list", &list), ("claim", &claim)] {
+            assert_no_large_table_is_scanned(name, mode, nodes);
+            let of_batches =
+                nodes.iter().filter(|node| node.table == "collection_batches" && node.kind != "ModifyTable");
+            let rows: f64 = of_batches.map(|node| node.rows).sum();
+            assert!(rows <= 200.0, "{name}, {mode}: {rows} rows, {nodes:#?}");
+        }
+        assert!(list.iter().any(|node| node.kind == "Limit" && node.rows == 51.0), "{list:#?}");
     }
 }

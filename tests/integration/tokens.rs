@@ -228,7 +228,7 @@ fn from_here(token: &str) -> Credential {
     Credential::new(token, "127.0.0.1".parse().unwrap())
 }
 
-fn unlimited(limits: &Limits) -> Tries<'_> {
+pub fn unlimited(limits: &Limits) -> Tries<'_> {
     let rates = FailuresConfig { failures_per_address: None, failures_per_tenant: None };
     limits.tries(rates, "127.0.0.1".parse().unwrap(), None)
 }

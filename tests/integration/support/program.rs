@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -45,6 +46,19 @@ pub async fn turnpike_logging(config: &Path, arguments: &str, filter: Option<&st
     command.args(arguments.split_whitespace());
     let output =
         timeout(Duration::from_secs(60), command.output()).await.expect("a command that ends").unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The same with this on its standard input.
+pub async fn turnpike_reading(config: &Path, arguments: &str, input: &str) -> Finished {
+    let mut command = command(config, None);
+    command.args(arguments.split_whitespace());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = timeout(Duration::from_secs(60), child.wait_with_output());
+    let output = output.await.expect("a command that ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
