@@ -69,8 +69,11 @@ pub async fn send_records(
     log.sent(ready.len());
     // On HTTP/2 hyper asks for the next frame while most of this one may still wait for the vendor's window. It takes
     // a byte more only when all before it has its window: so the last byte goes alone, and is what we wait for.
+    // A segment of its own, too: Linux acknowledges a second pushed segment as soon as its program has read it, and a lone one
+    // up to 40 ms later.
     let last_byte = ready.split_off(ready.len() - 1);
     outlet.send(ready).await?;
+    outlet.until_delivered(false).await?;
     outlet.send(last_byte).await?;
     let mut last = Vec::new();
     encoder.write_closing(&mut last, form.version);

@@ -207,6 +207,7 @@ fn token(tenant: &str, index: usize) -> String {
 }
 
 async fn fill(world: &World, database: &str, used: i32, count: i32, comment: usize) {
+    let _no_crash = world.primary.read().await;
     let client = world.connect(database).await;
     add_overdue(&client, used, count, comment).await.unwrap();
     let tenant = if used == 0 { "A" } else { "B" };
