@@ -145,13 +145,20 @@ fn is_ours_or_empty(directory: &Path) -> io::Result<bool> {
     }
 }
 
+/// The marker is there from before the first file until after the last: whatever is killed meanwhile leaves a directory that
+/// is ours.
 fn create_directory(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => fs::create_dir_all(directory)?,
+    fs::create_dir_all(directory)?;
+    fs::write(directory.join(MARKER), "Made by turnpike; emptied at its next start.\n")?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != MARKER {
+            fs::remove_file(entry.path())?;
+        }
     }
-    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-    fs::write(directory.join(MARKER), "Made by turnpike; emptied at its next start.\n")
+    fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
