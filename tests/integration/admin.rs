@@ -11,10 +11,8 @@ use crate::support::{Serving, TOKEN, TestGateway, TestOperator, turnpike, wait_u
 
 /// A gateway whose operators come by a Unix socket, in a directory of its own.
 async fn start(builder: crate::support::gateway::GatewayBuilder) -> (TestGateway, TestOperator) {
-    let socket = tempfile::tempdir().unwrap().keep().join("admin.sock");
-    let setting = format!("admin_listen = \"unix:{}\"", socket.display());
-    let gateway = builder.gateway_setting(&setting).start().await;
-    let operator = TestOperator::at(&AdminAddress::Unix(socket));
+    let gateway = builder.admin_socket().start().await;
+    let operator = TestOperator::at(gateway.admin.as_ref().unwrap());
     (gateway, operator)
 }
 
@@ -177,9 +175,8 @@ async fn what_is_not_understood_is_told_what_would_be() {
 
 #[tokio::test]
 async fn a_drain_on_an_operators_order_ends_like_a_sigterm() {
-    let socket = tempfile::tempdir().unwrap().keep().join("admin.sock");
-    let setting = format!("admin_listen = \"unix:{}\"", socket.display());
-    let (directory, _databases) = TestGateway::with_tenants(["A"]).gateway_setting(&setting).prepare().await;
+    let (directory, _databases) = TestGateway::with_tenants(["A"]).admin_socket().prepare().await;
+    let socket = directory.path().join("admin.sock");
     std::fs::write(&socket, "").unwrap();
     let config = directory.path().join("tenants.toml");
     let refused = turnpike(&config, "serve").await;

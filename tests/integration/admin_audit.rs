@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use turnpike::config::AdminAddress;
 
-use crate::support::operator::{ED25519, RSA, STRANGER, configure_keys, payload, payload_with};
+use crate::support::operator::{ED25519, RSA, STRANGER, payload, payload_with};
 use crate::support::{Serving, TestGateway, TestOperator, wait_until};
 
 /// Every part of a token that could be taken for the token, or made into one.
@@ -21,10 +21,8 @@ fn summary(line: &Value) -> Value {
 
 #[tokio::test]
 async fn every_write_is_a_line_and_no_token_is_in_any() {
-    let keys = tempfile::tempdir().unwrap();
-    let setting = format!("admin_listen = \"127.0.0.1:0\"\n{}", configure_keys(keys.path()));
     let (directory, databases) =
-        TestGateway::with_tenants(["A", "B"]).overdue("A", 2).gateway_setting(&setting).prepare().await;
+        TestGateway::with_tenants(["A", "B"]).overdue("A", 2).admin_keys("127.0.0.1:0").prepare().await;
     let serving = Serving::start_logging(&directory.path().join("tenants.toml"), Some("trace")).await;
     serving.vendor("A", crate::support::TOKEN).claim().await;
     let address = AdminAddress::Tcp(serving.admin.unwrap());

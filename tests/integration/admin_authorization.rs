@@ -7,18 +7,14 @@ use turnpike::admin::operator::Scope;
 use turnpike::admin::router::{OPERATIONS, Operation};
 use turnpike::config::AdminAddress;
 
-use crate::support::operator::{ED25519, P256, RSA, Reply, STRANGER, configure_keys, payload, payload_with};
+use crate::support::operator::{ED25519, P256, RSA, Reply, STRANGER, payload, payload_with};
 use crate::support::{TestGateway, TestOperator};
 
 const UNKNOWN_TENANT: &str = "There is no such tenant, or the token's tenants don't include it.";
 
 /// A gateway of tenants A and B whose operators show tokens.
 async fn start() -> (TestGateway, AdminAddress) {
-    let keys = tempfile::tempdir().unwrap().keep();
-    let gateway = TestGateway::with_tenants(["A", "B"])
-        .gateway_setting(&format!("admin_listen = \"127.0.0.1:0\"\n{}", configure_keys(&keys)))
-        .start()
-        .await;
+    let gateway = TestGateway::with_tenants(["A", "B"]).admin_keys("127.0.0.1:0").start().await;
     let admin = gateway.admin.clone().unwrap();
     (gateway, admin)
 }

@@ -52,13 +52,7 @@ async fn a_key_and_a_token_made_by_the_command_open_the_api() {
 #[tokio::test]
 async fn keys_of_every_kind_make_tokens() {
     let directory = tempfile::tempdir().unwrap();
-    let gateway = TestGateway::with_tenants(["A"])
-        .gateway_setting(&format!(
-            "admin_listen = \"127.0.0.1:0\"\n{}",
-            crate::support::operator::configure_keys(directory.path())
-        ))
-        .start()
-        .await;
+    let gateway = TestGateway::with_tenants(["A"]).admin_keys("127.0.0.1:0").start().await;
     for key in [&*ED25519, &*P256, &*RSA] {
         let file = directory.path().join("private.key");
         fs::write(&file, &key.private_pem).unwrap();
@@ -129,13 +123,10 @@ async fn keys_that_cannot_be_used_are_faults() {
 
 #[tokio::test]
 async fn a_public_address_is_refused_without_keys_and_served_over_tls_with_them() {
-    let keys = tempfile::tempdir().unwrap();
     let (directory, _databases) =
         TestGateway::with_tenants(["A"]).gateway_setting("admin_listen = \"0.0.0.0:0\"").prepare().await;
     let refused = turnpike(&directory.path().join("tenants.toml"), "serve").await;
-    let setting =
-        format!("admin_listen = \"0.0.0.0:0\"\n{}", crate::support::operator::configure_keys(keys.path()));
-    let gateway = TestGateway::with_tenants(["A"]).gateway_setting(&setting).start().await;
+    let gateway = TestGateway::with_tenants(["A"]).admin_keys("0.0.0.0:0").start().await;
     let Some(AdminAddress::Tcp(address)) = gateway.admin else { panic!("{:?}", gateway.admin) };
     let authority = fs::read(crate::support::gateway::authority()).unwrap();
     let client = reqwest::Client::builder()

@@ -4,17 +4,15 @@ use std::fs;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use turnpike::config::AdminAddress;
 
 use crate::support::gateway::GatewayBuilder;
 use crate::support::operator::{ED25519, STRANGER, payload};
 use crate::support::{TestGateway, TestOperator, wait_until};
 
 async fn start(builder: GatewayBuilder) -> (TestGateway, TestOperator) {
-    let socket = tempfile::tempdir().unwrap().keep().join("admin.sock");
-    let setting = format!("admin_listen = \"unix:{}\"", socket.display());
-    let gateway = builder.gateway_setting(&setting).start().await;
-    (gateway, TestOperator::at(&AdminAddress::Unix(socket)))
+    let gateway = builder.admin_socket().start().await;
+    let operator = TestOperator::at(gateway.admin.as_ref().unwrap());
+    (gateway, operator)
 }
 
 #[tokio::test]

@@ -2,20 +2,18 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use turnpike::config::AdminAddress;
 
 use crate::support::{TOKEN, TestGateway, TestOperator};
 
 async fn start() -> (TestGateway, TestOperator) {
-    let socket = tempfile::tempdir().unwrap().keep().join("admin.sock");
-    let setting = format!("admin_listen = \"unix:{}\"", socket.display());
     let gateway = TestGateway::with_tenants(["A", "B"])
         .overdue("A", 2)
-        .gateway_setting(&setting)
+        .admin_socket()
         .gateway_setting("auth_cache_ttl = \"1h\"")
         .start()
         .await;
-    (gateway, TestOperator::at(&AdminAddress::Unix(socket)))
+    let operator = TestOperator::at(gateway.admin.as_ref().unwrap());
+    (gateway, operator)
 }
 
 const TOKENS: &str = "/admin/v1/tenants/A/tokens";

@@ -14,7 +14,7 @@ use turnpike::openapi::{render, vendor};
 use turnpike::records::{Form, columns};
 
 use crate::support::gateway::authority;
-use crate::support::operator::{ED25519, configure_keys, payload};
+use crate::support::operator::{ED25519, payload};
 use crate::support::{TOKEN, TestGateway, TestOperator, turnpike};
 
 const SEED: &str = "20261124";
@@ -139,12 +139,9 @@ async fn check(document: &str, base: &str, token: Option<&str>, settings: &[&str
 }
 
 async fn start() -> TestGateway {
-    let keys = tempfile::tempdir().unwrap().keep();
     let gateway = TestGateway::with_tenants(["A", "B"])
-        .gateway_setting(&format!(
-            "admin_listen = \"127.0.0.1:0\"\nfailures_per_address = \"none\"\n{}",
-            configure_keys(&keys)
-        ))
+        .admin_keys("127.0.0.1:0")
+        .gateway_setting("failures_per_address = \"none\"")
         .start()
         .await;
     turnpike(&gateway.config_file(), "sample --tenant A --violations 20").await.output();

@@ -24,6 +24,7 @@ use turnpike::tenant::Tenant;
 use turnpike::tls::{self, Identity, Pair};
 
 use super::database::{GATEWAY_ROLE, OWNER_ROLE, TestDatabase, cluster};
+use super::operator::signing_keys;
 use super::vendor::Vendor;
 
 /// The token that every tenant's vendor has, in each database: the same text, so that isolation is put to the test.
@@ -44,7 +45,9 @@ pub fn authority() -> PathBuf {
 #[derive(Default)]
 pub struct GatewayBuilder {
     tenants: BTreeMap<String, TenantPlan>,
+    /// In it `{directory}` stands for the configuration's.
     gateway: String,
+    with_keys: bool,
     cluster: Option<&'static Cluster>,
     clock: Option<Clock>,
 }
@@ -178,6 +181,18 @@ impl GatewayBuilder {
         self
     }
 
+    /// Serves operators on a Unix socket beside the configuration.
+    pub fn admin_socket(self) -> Self {
+        self.gateway_setting("admin_listen = \"unix:{directory}/admin.sock\"")
+    }
+
+    /// Serves operators who show a good [`SigningKey`](super::operator::SigningKey)'s token, at this address.
+    pub fn admin_keys(mut self, address: &str) -> Self {
+        self.with_keys = true;
+        let files: Vec<&str> = signing_keys().map(|(name, _)| name).to_vec();
+        self.gateway_setting(&format!("admin_listen = \"{address}\"\noperator_keys = {files:?}"))
+    }
+
     /// Makes the databases and the configuration, without a gateway: for tests that run the binary.
     pub async fn prepare(&self) -> (TempDir, BTreeMap<String, TestDatabase>) {
         let directory = tempfile::tempdir().unwrap();
@@ -188,8 +203,11 @@ impl GatewayBuilder {
              [defaults]\nconnect_timeout = \"1m\"\n",
             CERTIFICATES.path().join("gateway.pem"),
             CERTIFICATES.path().join("gateway.key"),
-            self.gateway
+            self.gateway.replace("{directory}", directory.path().to_str().unwrap())
         );
+        for (name, key) in signing_keys().iter().filter(|_| self.with_keys) {
+            fs::write(directory.path().join(name), &key.public_pem).unwrap();
+        }
         let cluster = match self.cluster {
             Some(cluster) => cluster,
             None => cluster().await,

@@ -1,6 +1,5 @@
 //! An operator: keys, the tokens that they sign in every right and wrong way, and calls of the admin API.
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
@@ -62,13 +61,9 @@ pub static RSA: LazyLock<SigningKey> =
 pub static STRANGER: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::create(Algorithm::EdDSA, &PKCS_ED25519));
 
-/// Writes the three public keys that the gateway is to believe beside its configuration, and says so.
-pub fn configure_keys(directory: &Path) -> String {
-    for (name, key) in [("ed25519.pem", &*ED25519), ("p256.pem", &*P256), ("rsa.pem", &*RSA)] {
-        std::fs::write(directory.join(name), &key.public_pem).unwrap();
-    }
-    let files = ["ed25519.pem", "p256.pem", "rsa.pem"].map(|name| directory.join(name));
-    format!("operator_keys = {files:?}")
+/// The keys that a gateway made with `admin_keys` believes, by their files' names.
+pub fn signing_keys() -> [(&'static str, &'static SigningKey); 3] {
+    [("ed25519.pem", &ED25519), ("p256.pem", &P256), ("rsa.pem", &RSA)]
 }
 
 /// What a good token says: every scope, every tenant, for a minute.
