@@ -32,8 +32,9 @@ check: ## formatting, lints, dependencies, scripts, documentation
 	else echo "promtool: skipped, not installed (apt-get install prometheus)"; fi
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
-bench: postgres ## what a delivery costs
-	cargo bench --locked
+bench: postgres ## what the gateway costs, beside its floor and its peers; BENCH_FULL=1 with a history of ten million
+	cargo bench --locked --bench delivery -- $(if $(BENCH_FULL),full)
+	cargo bench --locked --bench parts
 
 chaos: postgres ## ten minutes of faults, killed gateways and crashing databases; the promise must hold
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_HITS=$${CHAOS_HITS:-20} cargo test --locked --test chaos
