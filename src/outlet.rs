@@ -4,7 +4,7 @@
 //! [`Outlet::finish`] ends the body in an error, so that no client takes what it has for a whole document.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub struct Outlet {
     asked: watch::Receiver<Asked>,
     socket: Socket,
     sent: Arc<AtomicU64>,
-    finished: bool,
+    /// Whether the frame that makes the document whole is among those handed over.
+    finished: Arc<AtomicBool>,
 }
 
 /// A response body's end.
@@ -52,6 +53,7 @@ pub struct FrameSource {
     asked: watch::Sender<Asked>,
     socket: Socket,
     taken: u64,
+    finished: Arc<AtomicBool>,
 }
 
 /// hyper took `frames` frames and asked for one more when the socket had completed `flushes` flushes.
@@ -65,8 +67,15 @@ struct Asked {
 pub fn open(socket: Socket) -> (Outlet, FrameSource) {
     let (frames, source) = mpsc::channel(FRAMES_AHEAD);
     let (asked_sender, asked) = watch::channel(Asked::default());
-    let outlet = Outlet { frames, asked, socket: socket.clone(), sent: Arc::default(), finished: false };
-    (outlet, FrameSource { frames: source, asked: asked_sender, socket, taken: 0 })
+    let finished = Arc::new(AtomicBool::new(false));
+    let outlet = Outlet {
+        frames,
+        asked,
+        socket: socket.clone(),
+        sent: Arc::default(),
+        finished: Arc::clone(&finished),
+    };
+    (outlet, FrameSource { frames: source, asked: asked_sender, socket, taken: 0, finished })
 }
 
 impl Outlet {
@@ -97,9 +106,12 @@ impl Outlet {
     }
 
     /// Sends the frame that makes the document whole.
-    pub async fn finish(mut self, last: Bytes) -> Result<(), VendorGone> {
-        self.finished = true;
-        self.send(last).await
+    pub async fn finish(self, last: Bytes) -> Result<(), VendorGone> {
+        let permit = self.frames.reserve().await.map_err(|_closed| VendorGone)?;
+        self.finished.store(true, Ordering::Release);
+        permit.send(Ok(last));
+        self.sent.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Completes when the vendor's connection is closed.
@@ -138,21 +150,25 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if self.finished {
+        if self.finished.load(Ordering::Acquire) {
             return;
         }
         if let Err(TrySendError::Full(_)) = self.frames.try_send(Err(BrokenOff)) {
-            // The error can't be queued, and a bare end would look like a good one. Where the body is dropped already
-            // there is no end to be misread, and the connection may be about to carry a refusal.
+            // The error can't be queued behind what a slow vendor hasn't taken. Where the body is dropped already the
+            // connection may be about to carry a refusal.
             self.socket.cut();
         }
     }
 }
 
 impl FrameSource {
-    /// The next frame; None after the last one.
+    /// The next frame; None after the last one. A delivery that is gone without having finished is an error, even if hyper
+    /// gets here before it sees the connection cut: a bare end would look like a good one.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        let frame = self.frames.poll_recv(cx);
+        let mut frame = self.frames.poll_recv(cx);
+        if matches!(frame, Poll::Ready(None)) && !self.finished.load(Ordering::Acquire) {
+            frame = Poll::Ready(Some(Err(BrokenOff)));
+        }
         match &frame {
             Poll::Ready(_) => self.taken += 1,
             Poll::Pending => {
@@ -167,5 +183,57 @@ impl FrameSource {
             }
         }
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn outlet() -> (Outlet, FrameSource) {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        open(Socket::new(&ours))
+    }
+
+    /// Takes all frames, as hyper does; whether the end was a good one.
+    async fn drain(mut source: FrameSource) -> (usize, bool) {
+        let mut frames = 0;
+        loop {
+            match poll_fn(|cx| source.poll_next(cx)).await {
+                Some(Ok(_)) => frames += 1,
+                Some(Err(BrokenOff)) => return (frames, false),
+                None => return (frames, true),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_finished_delivery_has_a_good_end() {
+        for sent in [0, 1, FRAMES_AHEAD - 1, FRAMES_AHEAD] {
+            let (mut outlet, source) = outlet();
+            for _ in 0..sent {
+                outlet.send(Bytes::from_static(b"frame")).await.unwrap();
+            }
+            drop(outlet);
+            assert_eq!(drain(source).await, (sent, false));
+        }
+        let (outlet, source) = outlet();
+        outlet.finish(Bytes::from_static(b"last")).await.unwrap();
+        assert_eq!(drain(source).await, (1, true));
+    }
+
+    #[tokio::test]
+    async fn a_last_frame_that_found_no_room_is_no_good_end() {
+        let (mut outlet, source) = outlet();
+        for _ in 0..FRAMES_AHEAD {
+            outlet.send(Bytes::from_static(b"frame")).await.unwrap();
+        }
+        let finishing = timeout(Duration::from_millis(1), outlet.finish(Bytes::from_static(b"last"))).await;
+
+        assert!(finishing.is_err());
+        assert_eq!(drain(source).await, (FRAMES_AHEAD, false));
     }
 }
