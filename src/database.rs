@@ -36,6 +36,9 @@ use self::sessions::{OpenError, Pool, Sessions};
 pub use self::statements::Statement;
 use crate::config::{BudgetConfig, PoolConfig, TenantConfig};
 
+/// A statement that isn't answered for so long makes us ask whether its server still takes log-ins; if not, that is found
+/// `connect_timeout` later.
+const DOUBTED_AFTER: Duration = Duration::from_secs(2);
 /// A standby that was the primary: every session leads to the wrong server.
 const READ_ONLY: &str = "25006";
 const NO_ANSWER: &str = "the server did not answer in time";
@@ -94,7 +97,7 @@ impl Database {
             .expect("a runtime is given, which is all that the builder can miss");
         pool.manager().share.register(pool.weak());
         let at_most = settings.answer_timeout();
-        let doubted_after = settings.connect_timeout.min(at_most);
+        let doubted_after = DOUBTED_AFTER.min(settings.connect_timeout).min(at_most);
         let patience = Patience { doubted_after, at_most, pool: settings.pool_timeout };
         Ok(Self { pool, prepared_statements: settings.prepared_statements, patience })
     }
