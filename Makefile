@@ -1,7 +1,7 @@
 # `make` alone tells what there is. Everything a target needs beside Rust and make is installed by the target.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos postgres schemathesis
+.PHONY: help demo test check bench chaos scale postgres schemathesis
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ bench: postgres ## what the gateway costs, beside its floor and its peers; BENCH
 
 chaos: postgres ## ten minutes of faults, killed gateways and crashing databases; the promise must hold
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_HITS=$${CHAOS_HITS:-20} cargo test --locked --test chaos
+
+scale: postgres ## a thousand tenants, and one that is broken: memory, start, reload, isolation; needs 10 GB of disk
+	SCALE_TENANTS=$${SCALE_TENANTS:-1000} SCALE_SECONDS=$${SCALE_SECONDS:-4} SCALE_ROUNDS=$${SCALE_ROUNDS:-3} \
+		cargo test --release --locked --test scale
 
 postgres:
 	@deploy/install-postgres.sh
