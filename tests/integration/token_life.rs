@@ -214,11 +214,23 @@ async fn a_key_whose_batch_is_under_way_with_the_old_token_is_in_use_for_the_new
 
 #[tokio::test]
 async fn a_token_with_a_valid_successor_is_not_rotated_again_whoever_comes_at_once() {
-    let gateway = TestGateway::with_tenants(["A"]).start().await;
-    let config = gateway.config_file();
+    let gateway = TestGateway::with_tenants(["A"])
+        .tenant_setting("A", "lock_timeout = \"1m\"\nstatement_timeout = \"1m\"")
+        .start()
+        .await;
+    let (config, database) = (gateway.config_file(), gateway.database("A"));
+    let back_office = database.session().await;
+    back_office.batch_execute("BEGIN; SELECT FROM api_tokens FOR UPDATE").await.unwrap();
 
-    let rotations = (0..4).map(|_| turnpike(&config, "token rotate --tenant A --token-id 1 --quiet"));
-    let ended = join_all(rotations).await;
+    let rotations =
+        join_all((0..4).map(|_| turnpike(&config, "token rotate --tenant A --token-id 1 --quiet")));
+    let all_wait = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        wait_until("all four wait", async || database.count(waiting).await == 4).await;
+        back_office.batch_execute("COMMIT").await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(rotations, all_wait);
 
     let (done, refused): (Vec<_>, Vec<_>) = ended.iter().partition(|run| run.code == Some(0));
     assert_eq!((done.len(), refused.len()), (1, 3), "{ended:?}");
