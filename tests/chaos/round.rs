@@ -235,7 +235,7 @@ fn configuration(world: &World, setting: &Setting, databases: &[String; 2], port
         "[gateway]\nlisten = \"127.0.0.1:0\"\ntls_certificate = {certificate:?}\ntls_key = {key:?}\n\
          drain_timeout = \"500ms\"\nawait_acknowledgement = {await_acknowledgement}\n\
          [defaults]\nlease = \"{}ms\"\ndelivery_timeout = \"{}ms\"\nstatement_timeout = \"{}ms\"\n\
-         lock_timeout = \"800ms\"\nidle_in_transaction_timeout = \"{}s\"\nconnect_timeout = \"2s\"\n\
+         lock_timeout = \"800ms\"\nbreaker_backoff = \"500ms\"\nidle_in_transaction_timeout = \"{}s\"\nconnect_timeout = \"2s\"\n\
          prepared_statements = {prepared_statements}\n",
         LEASE.as_millis(),
         DELIVERY_TIMEOUT.as_millis(),
