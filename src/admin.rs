@@ -1,8 +1,8 @@
 //! The operators' listener: health, and a JSON API for what operators do.
 //!
 //! [`listener`] accepts a peer and tells who it can be; [`router`] tells what a request means; [`keys`] takes a token's word for
-//! who the [`operator`] is; the verbs are in [`tenants`], [`tokens`], [`batches`] and [`process`]; [`problem`] decides every refusal's
-//! status and words, [`answer`] writes it, and [`audit`] the request's one line. [`Admin::answer`] leads it.
+//! who the [`operator`] is; the verbs are in `tenants`, `tokens`, `batches` and `process`; `problem` decides every refusal's
+//! status and words, `answer` writes it, and `audit` the request's one line. [`Admin::answer`] leads it.
 //!
 //! `/livez` answers as long as the process runs; `/readyz` until it begins to drain. Neither asks a tenant's database: one
 //! institution's outage must not take the gateway out of a load balancer for all the others.
