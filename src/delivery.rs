@@ -11,6 +11,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -289,9 +290,9 @@ impl Delivery {
     ) -> Result<(), Halt> {
         let (gone, stalled) = (outlet.gone(), outlet.stalled(self.tenant.config().delivery.delivery_timeout));
         let sending = async {
-            let sent = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
+            let mut sent = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
             if entry.owned().is_some() {
-                outlet.until_delivered(self.acknowledged).await?;
+                sent.end = outlet.settle(sent.end, self.acknowledged).await?;
             }
             Ok(sent)
         };
@@ -303,7 +304,7 @@ impl Delivery {
             () = self.stop.cancelled() => Err(Halt::Stopping),
         };
         let entered = match sent {
-            Ok(sent) => self.enter(entry, &sent).await.map(|()| sent.last),
+            Ok(sent) => self.enter(entry, &sent).await.map(|()| Bytes::from([sent.end, sent.last].concat())),
             Err(halt) => Err(halt),
         };
         match entered {

@@ -24,6 +24,8 @@ const FLUSH_GRACE: Duration = Duration::from_millis(25);
 /// Between two looks at the send queue: the kernel doesn't announce acknowledgements.
 const FIRST_LOOK: Duration = Duration::from_micros(200);
 const LONGEST_LOOK: Duration = Duration::from_millis(20);
+/// A peer's kernel nearby that acknowledges at once does so within this time.
+const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(2);
 /// Between two looks at whether bytes move.
 const STALL_LOOK: Duration = Duration::from_millis(250);
 
@@ -89,7 +91,7 @@ impl Outlet {
 
     /// Waits until every frame has left this process and, where `acknowledged` is asked for, the peer's kernel has
     /// confirmed their receipt. Unbounded in itself; safe to drop.
-    pub async fn until_delivered(&mut self, acknowledged: bool) -> Result<(), VendorGone> {
+    async fn until_delivered(&mut self, acknowledged: bool) -> Result<(), VendorGone> {
         let sent = self.sent.load(Ordering::Acquire);
         let asked = *self.asked.wait_for(|asked| asked.frames == sent).await.map_err(|_closed| VendorGone)?;
         while timeout(FLUSH_GRACE, self.socket.flushed_after(asked.flushes)).await.is_err() {
@@ -103,6 +105,27 @@ impl Outlet {
             look = (look * 2).min(LONGEST_LOOK);
         }
         if self.frames.is_closed() { Err(VendorGone) } else { Ok(()) }
+    }
+
+    /// Hands over `end`, the bytes before the last frame, and waits until everything so far has left and, where
+    /// `acknowledged` is asked for, has been received by the peer's kernel. Gives back what of `end` was not needed: it may
+    /// travel with the last frame. Unbounded in itself; safe to drop.
+    ///
+    /// The bytes go one by one. On HTTP/2 hyper takes one more only when all before it has its window, which it would not
+    /// wait for otherwise. And Linux lets a lone small segment wait up to 40 ms for its acknowledgement, but sends it as soon
+    /// as its program has read two: a byte that isn't acknowledged soon has the next one sent after it.
+    pub async fn settle(&mut self, mut end: Bytes, acknowledged: bool) -> Result<Bytes, VendorGone> {
+        self.until_delivered(false).await?;
+        while !end.is_empty() {
+            self.send(end.split_to(1)).await?;
+            let delivered = self.until_delivered(acknowledged);
+            match timeout(ACKNOWLEDGED_SOON, delivered).await {
+                Ok(delivered) => return delivered.map(|()| end),
+                Err(_elapsed) => continue,
+            }
+        }
+        self.until_delivered(acknowledged).await?;
+        Ok(end)
     }
 
     /// Sends the frame that makes the document whole.

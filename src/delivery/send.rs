@@ -18,6 +18,9 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// Room for the record that makes a frame overflow.
 const RECORD_BYTES: usize = 8 * 1024;
 
+/// So many bytes stay behind for [`Outlet::settle`].
+const END_BYTES: usize = 2;
+
 /// How the document is to look.
 #[derive(Clone, Copy)]
 pub struct Form<'a> {
@@ -26,8 +29,10 @@ pub struct Form<'a> {
     pub coding: Coding,
 }
 
-/// All but its last frame has been sent.
+/// All but its end has been sent.
 pub struct Sent {
+    /// What comes before the last frame, a few bytes: the peer's acknowledgement is got with them.
+    pub end: Bytes,
     /// What would make the document whole.
     pub last: Bytes,
     /// UserIDs of everybody whom it names.
@@ -67,17 +72,11 @@ pub async fn send_records(
     }
     let mut ready = compressor.flush(frame)?;
     log.sent(ready.len());
-    // On HTTP/2 hyper asks for the next frame while most of this one may still wait for the vendor's window. It takes
-    // a byte more only when all before it has its window: so the last byte goes alone, and is what we wait for.
-    // A segment of its own, too: Linux acknowledges a second pushed segment as soon as its program has read it, and a lone one
-    // up to 40 ms later.
-    let last_byte = ready.split_off(ready.len() - 1);
+    let end = ready.split_off(ready.len().saturating_sub(END_BYTES));
     outlet.send(ready).await?;
-    outlet.until_delivered(false).await?;
-    outlet.send(last_byte).await?;
     let mut last = Vec::new();
     encoder.write_closing(&mut last, form.version);
-    Ok(Sent { last: compressor.finish(last)?, persons: encoder.persons() })
+    Ok(Sent { end, last: compressor.finish(last)?, persons: encoder.persons() })
 }
 
 /// The whole document of an answer without records.

@@ -452,7 +452,7 @@ async fn an_answer_whose_last_bytes_were_lost_comes_whole_with_the_same_key() {
 
     let mut cut_off = SlowVendor::call_with(behind_the_line, "A", KEY_LINE, json!({})).await;
     cut_off.read_until("\"T-60\"").await;
-    cut_off.read_until("\"enableFailToIdentify\":0}").await;
+    cut_off.read_until("\"enableFailToIdentify\":0").await;
     wait_until("the release waits", async || database.gateway_waits().await).await;
     line.hold_replies();
     back_office.batch_execute("SELECT pg_advisory_unlock(1, 1)").await.unwrap();

@@ -77,7 +77,7 @@ async fn the_last_frame_waits_for_a_release_that_the_standby_has_confirmed() {
     vendor.read(1).await;
     lose_the_standby(database).await;
     vendor.read_until("\"T-20\"").await;
-    vendor.read_until("\"enableFailToIdentify\":0}").await;
+    vendor.read_until("\"enableFailToIdentify\":0").await;
     let release = waiting(database).await;
     give_up_the_wait(database, release).await;
     let again = waiting(database).await;
