@@ -4,9 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::floor::Floor;
-use crate::peers::{FORMS, Form};
-use crate::process::Gateway;
+use crate::peers::{FORMS, Form, Jit};
+use crate::process::{Gateway, download};
 use crate::results::{Results, Wanted, median, ms, over};
 use crate::vendor::{Vendor, trust};
 use crate::world::{BATCH, LARGE_BATCH, World};
@@ -30,8 +32,11 @@ pub async fn measure(world: &World, results: &mut Results) {
         compare_small(world, results, limit, runs).await;
     }
     let medium = compare_whole(world, results, "batch", BATCH).await;
+    let document = fetch_document(world).await;
     for form in FORMS {
-        compare_with(world, results, form, medium).await;
+        for jit in [Jit::On, Jit::Off] {
+            compare_with(world, results, (form, jit), &document, medium).await;
+        }
     }
     compare_whole(world, results, "large_batch", LARGE_BATCH).await;
 }
@@ -119,51 +124,61 @@ fn report(results: &mut Results, records: i64, took: Runs) -> Duration {
     gateway
 }
 
+/// What the gateway sends of the batch that the peers are asked for.
+async fn fetch_document(world: &World) -> Value {
+    world.copy("batch", "document").await;
+    let gateway = Gateway::start(&world.configure(&["document"]));
+    let file = world.directory.join("answer.json");
+    download(&world.directory, gateway.address, "document", &file);
+    drop(gateway);
+    world.drop("document").await;
+    serde_json::from_slice(&fs::read(file).expect("a document")).expect("JSON")
+}
+
 /// The same batch from a peer: the bare statement, and marked and fetched over HTTPS.
-async fn compare_with(world: &World, results: &mut Results, form: Form, gateway: Duration) {
+async fn compare_with(
+    world: &World,
+    results: &mut Results,
+    (form, jit): (Form, Jit),
+    document: &Value,
+    gateway: Duration,
+) {
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
         world.copy("batch", "peer_run").await;
         let client = world.connect("peer_run").await;
-        crate::world::run(&client, "SET jit = off").await;
+        crate::world::run(&client, jit.setting()).await;
         let started = Instant::now();
         let rows = client.query(form.sql, &[]).await.expect("the peer's document");
         bare.push(started.elapsed());
         if run == 0 {
-            assert_same_document(world, form, rows[0].get(0));
+            assert_same_document(document, form, rows[0].get(0));
         }
         drop((rows, client));
-        let peer = form.serve(world, "peer_run");
+        let peer = form.serve(world, jit, "peer_run");
         whole.push(peer.call_by_curl(world, "peer_run"));
         drop(peer);
         world.drop("peer_run").await;
     }
     let (bare, whole) = (median(bare), median(whole));
-    results.figure(
-        PART,
-        format!("{BATCH} records, JSON in SQL {}: the statement alone", form.what),
-        ms(bare),
-        "ms",
+    let what = format!("{BATCH} records, JSON in SQL {}, {}", form.what, jit.what());
+    results.figure(PART, format!("{what}: the statement alone"), ms(bare), "ms");
+    results.figure(PART, format!("{what}: marked, over HTTPS"), ms(whole), "ms");
+    results.figure(PART, format!("{what}: the statement alone / gateway"), over(bare, gateway), "");
+    results.ratio(
+        format!("{what}, marked and over HTTPS / gateway"),
+        over(whole, gateway),
+        Wanted::AtLeast(8.0),
     );
-    results.figure(
-        PART,
-        format!("{BATCH} records, JSON in SQL {}: marked, over HTTPS", form.what),
-        ms(whole),
-        "ms",
-    );
-    let name = format!("{BATCH} records: JSON in SQL {}, marked and over HTTPS / gateway", form.what);
-    results.ratio(name, over(whole, gateway), Wanted::AtLeast(8.0));
-    let name = format!("{BATCH} records: JSON in SQL {}, the statement alone / gateway", form.what);
-    results.figure(PART, name, over(bare, gateway), "");
-    results.point(form.name, 0.0, ms(whole));
+    if jit == Jit::Off {
+        results.point(form.name, 0.0, ms(whole));
+    }
 }
 
-/// The peer must have built what the gateway sent. A generated statement has PostgreSQL's own form of dates and numbers, so
+/// The peer must have built what the gateway sends. A generated statement has PostgreSQL's own form of dates and numbers, so
 /// there the number of records has to do.
-fn assert_same_document(world: &World, form: Form, peer: &str) {
-    let sent = fs::read(world.directory.join("answer.json")).expect("a document");
-    let peer: serde_json::Value = serde_json::from_str(peer).expect("JSON");
-    let sent: serde_json::Value = serde_json::from_slice(&sent).expect("JSON");
+fn assert_same_document(sent: &Value, form: Form, peer: &str) {
+    let peer: Value = serde_json::from_str(peer).expect("JSON");
     if form.name == "hand_written" {
         assert!(sent["records"] == peer["records"], "gateway and peer differ");
     }

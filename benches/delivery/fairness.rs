@@ -3,6 +3,7 @@
 //! The polls come at a fixed pace, each timed from the moment at which it was due, so that a slow one also counts for those
 //! that wait behind it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,9 @@ pub async fn measure(world: &World, results: &mut Results) {
         calm.append(&mut poll_while(&mut vendor, |polls| polls < BASELINE_POLLS).await);
 
         let (directory, address) = (world.directory.clone(), gateway.address);
-        let storm = spawn_blocking(move || crate::process::download(&directory, address, "noisy_tenant"));
+        let storm = spawn_blocking(move || {
+            crate::process::download(&directory, address, "noisy_tenant", Path::new("/dev/null"))
+        });
         stormy.append(&mut poll_while(&mut vendor, |_| !storm.is_finished()).await);
         storm.await.expect("the download succeeds");
         drop((vendor, gateway));

@@ -2,8 +2,8 @@
 //!
 //! A peer's process answers every request with one document that PostgreSQL builds, over the same HTTP and TLS, fetched by the
 //! same curl; in the same transaction it marks what it hands over, as any real one would have to. It keeps no ledger, checks
-//! no token, and its connection is open and its statement prepared before the first request: all in its favour. `jit` is off, which
-//! is faster for each of these statements.
+//! no token, and its connection is open and its statement prepared before the first request: all in its favour. Each form runs
+//! with `jit` as PostgreSQL has it by default, which is on, and with it off, which is faster for each of them.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -51,20 +51,45 @@ pub const FORMS: [Form; 3] = [
     Form { name: "hasura", sql: include_str!("sql/hasura.sql"), what: "as Hasura generates it" },
 ];
 
+/// PostgreSQL's compiler of expressions: on unless somebody turns it off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jit {
+    On,
+    Off,
+}
+
+impl Jit {
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::On => "SET jit = on",
+            Self::Off => "SET jit = off",
+        }
+    }
+
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::On => "PostgreSQL's defaults",
+            Self::Off => "jit off",
+        }
+    }
+}
+
 impl Form {
     /// Starts a peer that serves this form from a database.
-    pub fn serve(self, world: &World, database: &str) -> Gateway {
+    pub fn serve(self, world: &World, jit: Jit, database: &str) -> Gateway {
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
-        command.args([COMMAND, self.name, &world.url(database)]).arg(&world.directory);
+        command.args([COMMAND, self.name, jit.setting(), &world.url(database)]).arg(&world.directory);
         Gateway::watch(command)
     }
 }
 
-/// The peer's process: `pass-through FORM DATABASE_URL DIRECTORY_OF_THE_CERTIFICATE`. Ends when it is killed.
+/// The peer's process: `pass-through FORM SETTING DATABASE_URL DIRECTORY_OF_THE_CERTIFICATE`. Ends when it is killed.
 pub async fn serve(arguments: &[String]) {
-    let [form, url, directory] = arguments else { panic!("{COMMAND} takes a form, a URL and a directory") };
+    let [form, setting, url, directory] = arguments else {
+        panic!("{COMMAND} takes a form, a setting, a URL and a directory")
+    };
     let form = FORMS.iter().find(|known| known.name == form).expect("a known form");
-    let peer = Arc::new(Mutex::new(Peer::connect(form, url).await));
+    let peer = Arc::new(Mutex::new(Peer::connect(form, setting, url).await));
     let tls = TlsAcceptor::from(Arc::new(server_config(&PathBuf::from(directory))));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -106,10 +131,10 @@ struct Peer {
 }
 
 impl Peer {
-    async fn connect(form: &Form, url: &str) -> Self {
+    async fn connect(form: &Form, setting: &str, url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a session");
         tokio::spawn(connection);
-        run(&client, "SET jit = off").await;
+        run(&client, setting).await;
         let document = client.prepare(form.sql).await.expect("the document's statement");
         let mark = client.prepare(MARK).await.expect("the mark's statement");
         Self { client, document, mark }
