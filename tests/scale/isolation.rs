@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::Size;
+use crate::callers::{Answers, Callers};
 use crate::gateway::GatewayProcess;
 use crate::table::Table;
 use crate::vendors::{Calls, Vendor, call, median};
@@ -31,7 +32,8 @@ struct Seen {
     medians: Vec<f64>,
     p99s: Vec<f64>,
     recovered_in: Vec<f64>,
-    longest: f64,
+    longest: Duration,
+    rates: Vec<f64>,
     statuses: std::collections::BTreeMap<u16, u64>,
     baseline: Vec<[f64; 2]>,
 }
@@ -42,18 +44,22 @@ pub async fn run(world: &World, size: Size, table: &mut Table) {
     let gateway = GatewayProcess::start(&config).await;
     let vendor = |tenant: &str| Vendor::new(&world.directory, gateway.address, tenant);
     let others: Vec<Vendor> = (0..OTHERS).map(|number| vendor(&id(number % size.tenants))).collect();
-    let stormers: Vec<Vendor> = (0..STORMERS).map(|_| vendor(BROKEN)).collect();
+    let probe = vendor(BROKEN);
+    let mut here = Callers::start(&world.directory, gateway.address, BROKEN);
     let config = world.configure("elsewhere", std::iter::empty());
     world.add_broken(&config, LIMIT);
     let another = GatewayProcess::start(&config).await;
-    let elsewhere: Vec<Vendor> =
-        (0..STORMERS).map(|_| Vendor::new(&world.directory, another.address, BROKEN)).collect();
-    call(&others, Some(PACE), size.phase).await;
+    let mut elsewhere = Callers::start(&world.directory, another.address, BROKEN);
+    // Everybody has a connection before anything is measured.
+    for callers in [&mut here, &mut elsewhere] {
+        tokio::join!(call(&others, Some(PACE), size.phase), callers.call(STORMERS, size.phase));
+    }
     for trouble in [Trouble::Stopped, Trouble::Frozen, Trouble::Storming, Trouble::StormingElsewhere] {
         let mut seen = Seen::default();
-        let callers = if trouble == Trouble::StormingElsewhere { &elsewhere } else { &stormers };
+        let callers = if trouble == Trouble::StormingElsewhere { &mut elsewhere } else { &mut here };
         for _ in 0..size.rounds {
             round(world, size, trouble, (&others, callers), &mut seen).await;
+            seen.recovered_in.push(probe.poll_until_good().await.as_secs_f64());
         }
         seen.report(trouble, table);
     }
@@ -65,32 +71,27 @@ async fn round(
     world: &World,
     size: Size,
     trouble: Trouble,
-    (others, stormers): (&[Vendor], &[Vendor]),
+    (others, callers): (&[Vendor], &mut Callers),
     seen: &mut Seen,
 ) {
-    let callers = &stormers[..CALLERS];
-    let (before, _) =
-        tokio::join!(call(others, Some(PACE), size.phase), call(callers, Some(PACE), size.phase));
+    let (before, _) = tokio::join!(call(others, Some(PACE), size.phase), callers.call(CALLERS, size.phase));
     let (during, broken) = match trouble {
         Trouble::Stopped => {
             world.fragile.stop().await;
-            let calls =
-                tokio::join!(call(others, Some(PACE), size.phase), call(callers, Some(PACE), size.phase));
+            let calls = tokio::join!(call(others, Some(PACE), size.phase), callers.call(CALLERS, size.phase));
             world.fragile.resume().await.unwrap();
             calls
         }
         Trouble::Frozen => {
             let frozen = world.fragile.freeze();
-            let calls =
-                tokio::join!(call(others, Some(PACE), size.phase), call(callers, Some(PACE), size.phase));
+            let calls = tokio::join!(call(others, Some(PACE), size.phase), callers.call(CALLERS, size.phase));
             drop(frozen);
             calls
         }
         Trouble::Storming | Trouble::StormingElsewhere => {
-            tokio::join!(call(others, Some(PACE), size.phase), call(stormers, Some(PACE), size.phase))
+            tokio::join!(call(others, Some(PACE), size.phase), callers.call(STORMERS, size.phase))
         }
     };
-    seen.recovered_in.push(stormers[0].poll_until_good().await.as_secs_f64());
 
     assert_eq!((before.failed(), during.failed()), (0, 0), "{:?} {:?}", before.statuses, during.statuses);
     assert_eq!(broken.unhelpful, 0, "a 503 says when to come back");
@@ -103,11 +104,12 @@ async fn round(
 }
 
 impl Seen {
-    fn add(&mut self, before: &Calls, during: &Calls, broken: Calls) {
+    fn add(&mut self, before: &Calls, during: &Calls, broken: Answers) {
         self.baseline.push([before.percentile(50.0), before.percentile(99.0)]);
         self.medians.push(during.percentile(50.0) / before.percentile(50.0));
         self.p99s.push(during.percentile(99.0) / before.percentile(99.0));
-        self.longest = self.longest.max(broken.all.max() as f64 / 1_000_000.0);
+        self.longest = self.longest.max(broken.longest);
+        self.rates.push(broken.rate);
         for (status, count) in broken.statuses {
             *self.statuses.entry(status).or_default() += count;
         }
@@ -137,7 +139,18 @@ impl Seen {
             table.add(&what, format!("{ratio:.2}"), bound, reached);
         }
         table.add(&format!("{name}: its callers' answers"), format!("{:?}", self.statuses), "", None);
-        table.add(&format!("{name}: its callers' longest wait"), format!("{:.2} s", self.longest), "", None);
+        if matches!(trouble, Trouble::Storming | Trouble::StormingElsewhere) {
+            let rate = median(self.rates);
+            let bound = 0.9 * STORMERS as f64 / PACE.as_secs_f64();
+            table.add(
+                &format!("{name}: its callers' calls a second"),
+                format!("{rate:.0}"),
+                &format!("at least {bound:.0}"),
+                Some(rate >= bound),
+            );
+        }
+        let longest = format!("{:.2} s", self.longest.as_secs_f64());
+        table.add(&format!("{name}: its callers' longest wait"), longest, "", None);
         let recovered = format!("{:.1} s", median(self.recovered_in));
         table.add(&format!("{name}: served again after"), recovered, "", None);
     }

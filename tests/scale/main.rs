@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, though it isn't marked as one: a panic is its way to fail")]
 
+mod callers;
 mod gateway;
 mod isolation;
 mod many;
@@ -31,8 +32,12 @@ pub struct Size {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // cargo test's own arguments: a list, or the name of another test.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == callers::COMMAND) {
+        callers::serve(&arguments[1..]).await;
+        return ExitCode::SUCCESS;
+    }
+    // cargo test's own arguments: a list, or the name of another test.
     if arguments.iter().any(|a| a == "--list" || (!a.starts_with('-') && !"scale".contains(a.as_str()))) {
         return ExitCode::SUCCESS;
     }

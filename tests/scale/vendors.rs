@@ -95,6 +95,9 @@ pub async fn call(vendors: &[Vendor], pace: Option<Duration>, length: Duration) 
             while Instant::now() < until {
                 if let Some(every) = &mut every {
                     every.tick().await;
+                    if Instant::now() >= until {
+                        break;
+                    }
                 }
                 calls.add(&vendor.poll().await);
             }
