@@ -304,12 +304,13 @@ impl Delivery {
             () = self.stop.cancelled() => Err(Halt::Stopping),
         };
         let entered = match sent {
-            Ok(sent) => self.enter(entry, &sent).await.map(|()| Bytes::from([sent.end, sent.last].concat())),
+            Ok(sent) => self.enter(entry, &sent).await.map(|()| sent),
             Err(halt) => Err(halt),
         };
         match entered {
-            Ok(last) => {
+            Ok(Sent { end, last, .. }) => {
                 self.log.sent(last.len());
+                let last = Bytes::from([end, last].concat());
                 // Released: a vendor who is gone by now finds the batch in the ledger, and nobody else is sent it.
                 if outlet.finish(last).await.is_err() && entry.owned().is_some() {
                     self.log.outcome(Outcome::ReleasedUnread);
