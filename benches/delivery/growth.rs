@@ -106,6 +106,7 @@ async fn poll_by_tenants(world: &World, results: &mut Results) {
             let gateway = Gateway::start(&world.configure_as(config));
             start[index].push(gateway.start);
             idle[index] = gateway.resident_mib("VmRSS");
+            gateway.until_quiet().await;
             let mut vendor = Vendor::connect(&trust, gateway.address).await;
             took[index].push(poll(&mut vendor, &names[count / 2]).await);
         }

@@ -7,7 +7,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
 use crate::world::{TOKEN, TURNPIKE, World};
+
+/// Less than a hundredth of a CPU over this time is quiet.
+const QUIET_LOOK: Duration = Duration::from_millis(500);
 
 /// `turnpike serve`. Dropped, it is killed.
 pub struct Gateway {
@@ -52,6 +57,19 @@ impl Gateway {
         let line = status.lines().find(|line| line.starts_with(figure)).expect("the figure");
         let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
         kib / 1024.0
+    }
+
+    /// Waits until it has nothing to do: after its start it looks for open batches in every tenant's database.
+    pub async fn until_quiet(&self) {
+        let mut before = self.cpu();
+        loop {
+            sleep(QUIET_LOOK).await;
+            let now = self.cpu();
+            if now - before < QUIET_LOOK / 100 {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Time on a CPU so far, all threads.
