@@ -40,7 +40,7 @@ chaos: postgres ## ten minutes of faults, killed gateways and crashing databases
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_HITS=$${CHAOS_HITS:-20} cargo test --locked --test chaos
 
 scale: postgres ## a thousand tenants, and one that is broken: memory, start, reload, isolation; needs 10 GB of disk
-	SCALE_TENANTS=$${SCALE_TENANTS:-1000} SCALE_SECONDS=$${SCALE_SECONDS:-4} SCALE_ROUNDS=$${SCALE_ROUNDS:-3} \
+	SCALE_TENANTS=$${SCALE_TENANTS:-1000} SCALE_SECONDS=$${SCALE_SECONDS:-8} SCALE_ROUNDS=$${SCALE_ROUNDS:-3} \
 		cargo test --release --locked --test scale
 
 postgres:
