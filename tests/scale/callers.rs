@@ -1,5 +1,5 @@
-//! The callers of the tenant that is in trouble, in a process of their own: in reality they are other machines. It has the
-//! lowest priority, so that what the gateway, the databases and the measured vendors need of the processors comes first.
+//! The callers of the tenant that is in trouble, in a process of their own: in reality they are other machines. It runs where
+//! nobody else wants to (`SCHED_IDLE`): what the gateway, the databases and the measured vendors need of the processors comes first.
 //!
 //! A [`Storm`] a line on its standard input, [`Answers`] a line on its standard output, until the input ends.
 
@@ -46,8 +46,8 @@ pub struct Callers {
 
 impl Callers {
     pub fn start(directory: &Path, gateway: SocketAddr, tenant: &str) -> Self {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(std::env::current_exe().unwrap()).arg(COMMAND);
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe().unwrap()).arg(COMMAND);
         command.arg(directory).arg(gateway.to_string()).arg(tenant);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
