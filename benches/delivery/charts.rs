@@ -60,9 +60,9 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), Box<dyn std::erro
     let bars: Vec<(&str, f64)> = [
         ("bars floor", "floor: the statements alone"),
         ("bars gateway", "gateway, HTTPS"),
-        ("hand_written", "JSON in SQL, by hand, HTTPS"),
-        ("postgrest", "JSON in SQL, PostgREST's form, HTTPS"),
-        ("hasura", "JSON in SQL, Hasura's form, HTTPS"),
+        ("hand_written", "JSON in SQL, by hand, jit off, HTTPS"),
+        ("postgrest", "JSON in SQL, PostgREST's, jit off, HTTPS"),
+        ("hasura", "JSON in SQL, Hasura's, jit off, HTTPS"),
     ]
     .iter()
     .filter_map(|(series, label)| Some((*label, results.series(series).first()?.1)))
@@ -115,6 +115,7 @@ fn draw_lines(results: &Results, file: &Path, lines: &Lines<'_>) -> Result<(), B
     let mut chart = ChartBuilder::on(&area)
         .caption(lines.title, ("sans-serif", 18))
         .margin(10)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d(left..right, bottom..top)?;
