@@ -118,10 +118,8 @@ impl Outlet {
         self.until_delivered(false).await?;
         while !end.is_empty() {
             self.send(end.split_to(1)).await?;
-            let delivered = self.until_delivered(acknowledged);
-            match timeout(ACKNOWLEDGED_SOON, delivered).await {
-                Ok(delivered) => return delivered.map(|()| end),
-                Err(_elapsed) => continue,
+            if let Ok(delivered) = timeout(ACKNOWLEDGED_SOON, self.until_delivered(acknowledged)).await {
+                return delivered.map(|()| end);
             }
         }
         self.until_delivered(acknowledged).await?;
@@ -212,7 +210,9 @@ impl FrameSource {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+    use std::pin::pin;
 
     use super::*;
 
@@ -258,5 +258,28 @@ mod tests {
 
         assert!(finishing.is_err());
         assert_eq!(drain(source).await, (FRAMES_AHEAD, false));
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_that_is_late_is_asked_for_with_the_next_byte_and_waited_for() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut outlet, mut source) = open(Socket::new(&ours));
+        ours.write_all(b"unread").unwrap();
+        let taking = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Some(Ok(frame)) = poll_fn(|cx| source.poll_next(cx)).await {
+                taken.push(frame);
+            }
+            taken
+        });
+        {
+            let mut settling = pin!(outlet.settle(Bytes::from_static(b"}]"), true));
+            let settled = timeout(Duration::from_millis(100), &mut settling).await;
+            assert!(settled.is_err(), "it waits for what the peer hasn't got");
+            theirs.read_exact(&mut [0; 6]).unwrap();
+            assert!(settling.await.unwrap().is_empty());
+        }
+        drop(outlet);
+        assert_eq!(taking.await.unwrap(), ["}", "]"]);
     }
 }
