@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::process::Gateway;
+use crate::process::{Gateway, NOWHERE, download};
 use crate::results::{Results, Wanted, median, ms, over, p99};
 use crate::vendor::{Vendor, trust};
 use crate::world::World;
@@ -31,9 +31,7 @@ pub async fn measure(world: &World, results: &mut Results) {
         calm.append(&mut poll_while(&mut vendor, |polls| polls < BASELINE_POLLS).await);
 
         let (directory, address) = (world.directory.clone(), gateway.address);
-        let storm = spawn_blocking(move || {
-            crate::process::download(&directory, address, "noisy_tenant", Path::new("/dev/null"))
-        });
+        let storm = spawn_blocking(move || download(&directory, address, "noisy_tenant", Path::new(NOWHERE)));
         stormy.append(&mut poll_while(&mut vendor, |_| !storm.is_finished()).await);
         storm.await.expect("the download succeeds");
         drop((vendor, gateway));
