@@ -75,7 +75,7 @@ pub async fn find_released(
         return Err(BatchError::Open);
     }
     let profile = FieldProfile::parse(row.get("field_profile")).ok_or(BatchError::Unknown)?;
-    Ok(Batch { batch_id, claim_id: row.get("claim_id"), record_count: row.get("record_count"), profile })
+    Ok(Batch::new(row, profile))
 }
 
 /// Whether the batch can be handed over again as it was, looked up before its first byte.

@@ -92,11 +92,10 @@ impl Claim<'_> {
         let flight = self.fly(&connection, claim_id, caller, key).await;
         let (row, first) = connection.finish(flight)?;
         let profile = check_caller(&row)?;
-        let Some(batch_id) = row.get::<_, Option<i64>>("batch_id") else {
+        if row.get::<_, Option<i64>>("batch_id").is_none() {
             return Ok(Claimed::Nothing);
-        };
-        let batch =
-            Batch { batch_id, claim_id: row.get("claim_id"), record_count: row.get("record_count"), profile };
+        }
+        let batch = Batch::new(&row, profile);
         if !row.get::<_, bool>("again") {
             return Ok(Claimed::Fresh { batch, first, more: is_true(&row, "more") });
         }

@@ -28,7 +28,7 @@ use crate::database::DatabaseError;
 use crate::ledger::{Batch, LedgerError};
 use crate::limits::InFlight;
 use crate::outlet::{self, FrameSource, Outlet, VendorGone};
-use crate::records::{EncodeError, FieldProfile, RecordReader, Source};
+use crate::records::{EncodeError, FieldProfile, RecordReader};
 use crate::tenant::Tenant;
 use crate::transport::Socket;
 
@@ -215,7 +215,12 @@ impl Delivery {
             Order::Claim { limit, key } => match claim(limit).run(claim_id, caller, key.as_deref()).await? {
                 Claimed::Nothing => Ok(Obtained::default()),
                 Claimed::Fresh { batch, first, more } => {
-                    let reader = RecordReader::new(database.clone(), batch.source(), batch.profile, first);
+                    let reader = RecordReader::new(
+                        database.clone(),
+                        batch.violation_ids.clone(),
+                        batch.profile,
+                        first,
+                    );
                     Ok(Obtained {
                         records: Some((reader, batch.profile)),
                         record_count: batch.record_count,
@@ -233,9 +238,9 @@ impl Delivery {
                 if previewed.violation_ids.is_empty() {
                     return Ok(Obtained::default());
                 }
-                let (source, profile) = (Source::Preview(previewed.violation_ids), previewed.profile);
-                let record_count = source.record_count();
-                let reader = RecordReader::open(database.clone(), source, profile).await;
+                let (violation_ids, profile) = (previewed.violation_ids, previewed.profile);
+                let record_count = i32::try_from(violation_ids.len()).unwrap_or(i32::MAX);
+                let reader = RecordReader::open(database.clone(), violation_ids.into(), profile).await;
                 let reader = reader.map_err(DeliveryError::Read)?;
                 Ok(Obtained {
                     records: Some((reader, profile)),
@@ -250,7 +255,8 @@ impl Delivery {
     /// A released batch, rendered anew: the same violations in the same order.
     async fn open_again(&self, batch: Batch) -> Result<Obtained, DeliveryError> {
         batches::ensure_complete(self.tenant.database(), &batch).await?;
-        let reader = RecordReader::open(self.tenant.database().clone(), batch.source(), batch.profile).await;
+        let (database, violation_ids) = (self.tenant.database().clone(), batch.violation_ids.clone());
+        let reader = RecordReader::open(database, violation_ids, batch.profile).await;
         Ok(Obtained {
             records: Some((reader.map_err(DeliveryError::Read)?, batch.profile)),
             record_count: batch.record_count,

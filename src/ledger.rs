@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError, Fault, Parameters, Row, statements as sql};
-use crate::records::{FieldProfile, Source};
+use crate::records::FieldProfile;
 pub use oversight::OversightError;
 
 /// Tries at a swap whose answer was lost, and the pause between them; together within a lease's length.
@@ -31,13 +31,21 @@ pub struct Batch {
     /// Made by us before the claim, so that its outcome can be looked up when the answer was lost.
     pub claim_id: Uuid,
     pub record_count: i32,
+    /// In the answer's order.
+    pub violation_ids: Arc<[i32]>,
     pub profile: FieldProfile,
 }
 
 impl Batch {
-    /// Where the batch's violations are named.
-    pub fn source(&self) -> Source {
-        Source::Batch { claim_id: self.claim_id, record_count: self.record_count }
+    /// From a row that tells of one batch.
+    pub fn new(row: &Row, profile: FieldProfile) -> Self {
+        Self {
+            batch_id: row.get("batch_id"),
+            claim_id: row.get("claim_id"),
+            record_count: row.get("record_count"),
+            violation_ids: row.get::<_, Vec<i32>>("violation_ids").into(),
+            profile,
+        }
     }
 }
 

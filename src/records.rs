@@ -14,5 +14,5 @@ mod value;
 
 pub use self::encode::{EncodeError, RecordEncoder, Related};
 pub use self::fields::{FieldProfile, Object};
-pub use self::read::{Chunk, RecordReader, Source, read_first};
+pub use self::read::{Chunk, RecordReader, read_first};
 pub use self::schema::{Column, Form, columns};

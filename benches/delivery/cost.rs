@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use turnpike::config::Config;
 use turnpike::database::Database;
-use turnpike::records::{FieldProfile, RecordEncoder, RecordReader, Source};
+use turnpike::records::{FieldProfile, RecordEncoder, RecordReader};
 
 use crate::process::{Gateway, sessions_cpu};
 use crate::results::{Results, Wanted, over};
@@ -94,8 +94,8 @@ pub async fn encode(arguments: &[String]) {
     let [config, passes] = arguments else { panic!("{COMMAND} takes a configuration and a number") };
     let config = Config::load(Path::new(config)).expect("a good configuration");
     let database = Database::open(&config.tenants[0]).expect("a pool");
-    let source = Source::Preview((1..=ENCODED).collect());
-    let reader = RecordReader::open(database, source, FieldProfile::Full).await;
+    let violation_ids = (1..=ENCODED).collect();
+    let reader = RecordReader::open(database, violation_ids, FieldProfile::Full).await;
     let mut reader = reader.expect("the first rows");
     let mut encoder = RecordEncoder::new(FieldProfile::Full);
     let mut chunks = Vec::new();

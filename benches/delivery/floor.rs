@@ -47,7 +47,8 @@ impl Floor {
             Claimed::Fresh { batch, first, .. } => (batch, first),
             Claimed::Again { .. } => panic!("no key was given"),
         };
-        let mut reader = RecordReader::new(self.database.clone(), batch.source(), batch.profile, first);
+        let (database, violation_ids) = (self.database.clone(), batch.violation_ids.clone());
+        let mut reader = RecordReader::new(database, violation_ids, batch.profile, first);
         let (mut read, mut persons) = (0, BTreeSet::new());
         while let Some(chunk) = reader.next().await.expect("a chunk") {
             read += chunk.violations.len();

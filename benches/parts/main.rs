@@ -15,7 +15,7 @@ use turnpike::auth::{Authenticator, Credential};
 use turnpike::config::{BudgetConfig, Config};
 use turnpike::database::{Budget, Database};
 use turnpike::limits::Limits;
-use turnpike::records::{FieldProfile, RecordEncoder, RecordReader, Related, Source};
+use turnpike::records::{FieldProfile, RecordEncoder, RecordReader, Related};
 use turnpike::router::Router;
 use turnpike::tenant::Tenant;
 
@@ -58,8 +58,9 @@ fn measure_encoder(criterion: &mut Criterion, runtime: &Runtime, config: &Config
 
 async fn read(config: &Config, encoder: &mut RecordEncoder) -> Vec<Related> {
     let database = Database::open(&config.tenants[0]).expect("a pool");
-    let source = Source::Preview((1..=RECORDS).collect());
-    let mut reader = RecordReader::open(database, source, FieldProfile::Full).await.expect("the first rows");
+    let violation_ids = (1..=RECORDS).collect();
+    let mut reader =
+        RecordReader::open(database, violation_ids, FieldProfile::Full).await.expect("the first rows");
     let mut chunks = Vec::new();
     while let Some(chunk) = reader.next().await.expect("a chunk") {
         chunks.push(encoder.relate(chunk).expect("rows of this schema"));

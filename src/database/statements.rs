@@ -62,7 +62,7 @@ statements! {
     ];
     AUDIT_RECORD = "audit_record" [TEXT, TEXT, TEXT, TEXT, TEXT, TEXT];
     AUDIT_LIST = "audit_list" [FLOAT8, TIMESTAMPTZ, TEXT, TEXT, INT8];
-    VIOLATIONS = "records/violations" [UUID, INT4, INT4, INT4_ARRAY];
+    VIOLATIONS = "records/violations" [INT4_ARRAY, UUID, INT4];
     VEHICLES = "records/vehicles" [INT4_ARRAY];
     PEOPLE = "records/people" [INT4_ARRAY, INT4_ARRAY, BOOL];
     DETAILS = "records/details" [INT4_ARRAY];

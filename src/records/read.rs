@@ -1,4 +1,6 @@
-//! Reads a batch from the ledger, chunk by chunk: one flight a chunk, and no connection held in between.
+//! Reads a batch's violations chunk by chunk: one flight a chunk, and no connection held in between.
+
+use std::sync::Arc;
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -7,10 +9,10 @@ use super::fields::FieldProfile;
 use crate::database::{Connection, Database, DatabaseError, Fault, Parameters, Statement, statements as sql};
 
 /// Small, so that the first byte is early; it also travels in the claim's own flight.
-pub const FIRST_CHUNK: i32 = 50;
+const FIRST_CHUNK: u8 = 50;
 /// Not more, though 500 would be a little faster: a chunk is a turn on the CPU, PostgreSQL's and ours, that others wait for.
-const LARGEST_CHUNK: i32 = 100;
-const SMALLEST_CHUNK: i32 = 4;
+const LARGEST_CHUNK: usize = 100;
+const SMALLEST_CHUNK: usize = 4;
 /// Chunks shrink where violations are wide (comments of a megabyte do occur), so that memory stays bounded.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 /// Rows of vehicles and their drivers that a batch reads to keep; what comes after them is read chunk by chunk.
@@ -58,19 +60,10 @@ pub struct Chunk {
     pub look_ups: Option<[Vec<Row>; 8]>,
 }
 
-/// Where the violations are named that are to be read.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// In the ledger, by the batch's claim.
-    Batch { claim_id: Uuid, record_count: i32 },
-    /// Nowhere: a preview writes nothing, and brings its ViolationIDs along.
-    Preview(Vec<i32>),
-}
-
 /// A batch, or a preview, that is being read.
 pub struct RecordReader {
     database: Database,
-    source: Source,
+    violation_ids: Arc<[i32]>,
     every_driver: bool,
     /// Vehicles that chunks before were told to keep, sorted, and what their rows may still take: many violations are
     /// the same few vehicles', and a person has 74 columns.
@@ -78,72 +71,49 @@ pub struct RecordReader {
     room: usize,
     /// Violations that were read with the chunk before (at first: with the claim).
     ahead: Vec<Row>,
-    /// The positions of `ahead`'s violations: after the one, up to the other. Positions count from 1.
-    after: i32,
-    last: i32,
+    /// Which of `violation_ids` they are: from the one up to, not including, the other.
+    from: usize,
+    to: usize,
 }
 
-/// The first chunk's violations, for the claim's flight to ask for.
+/// The first chunk's violations, for the claim's flight to ask for, before anybody knows which they are.
 pub async fn read_first(connection: &Connection, claim_id: Uuid) -> Result<Vec<Row>, DatabaseError> {
-    connection.query(&sql::VIOLATIONS, &[&claim_id, &1_i32, &FIRST_CHUNK, &None::<&[i32]>]).await
+    connection.query(&sql::VIOLATIONS, &[&None::<&[i32]>, &claim_id, &i32::from(FIRST_CHUNK)]).await
 }
 
-impl Source {
-    pub fn record_count(&self) -> i32 {
-        match self {
-            Self::Batch { record_count, .. } => *record_count,
-            Self::Preview(ids) => i32::try_from(ids.len()).unwrap_or(i32::MAX),
-        }
+async fn read_violations(connection: &Connection, ids: &[i32]) -> Result<Vec<Row>, DatabaseError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// The violations of the positions after `after`, up to `last`.
-    async fn read(&self, connection: &Connection, after: i32, last: i32) -> Result<Vec<Row>, DatabaseError> {
-        if after == last {
-            return Ok(Vec::new());
-        }
-        let from = after + 1;
-        match self {
-            Self::Batch { claim_id, .. } => {
-                connection.query(&sql::VIOLATIONS, &[claim_id, &from, &last, &None::<&[i32]>]).await
-            }
-            Self::Preview(ids) => {
-                let [after, last_id] =
-                    [after, last].map(|position| usize::try_from(position).unwrap_or_default());
-                let chunk = &ids[after..last_id];
-                connection.query(&sql::VIOLATIONS, &[&Uuid::nil(), &from, &last, &chunk]).await
-            }
-        }
-    }
+    connection.query(&sql::VIOLATIONS, &[&ids, &None::<Uuid>, &None::<i32>]).await
 }
 
 impl RecordReader {
-    /// Goes on where `first`, the rows of positions 1 to `FIRST_CHUNK`, ends.
-    pub fn new(database: Database, source: Source, profile: FieldProfile, first: Vec<Row>) -> Self {
-        let last = source.record_count().min(FIRST_CHUNK);
+    /// Goes on where `first`, the rows of [`read_first`], ends.
+    pub fn new(
+        database: Database,
+        violation_ids: Arc<[i32]>,
+        profile: FieldProfile,
+        first: Vec<Row>,
+    ) -> Self {
+        let to = violation_ids.len().min(FIRST_CHUNK.into());
         let every_driver = profile.names_every_driver();
-        Self {
-            database,
-            source,
-            every_driver,
-            kept: Vec::new(),
-            room: KEPT_BYTES,
-            ahead: first,
-            after: 0,
-            last,
-        }
+        let (kept, room) = (Vec::new(), KEPT_BYTES);
+        Self { database, violation_ids, every_driver, kept, room, ahead: first, from: 0, to }
     }
 
     /// Reads the first rows itself: for what no claim has read already.
     pub async fn open(
         database: Database,
-        source: Source,
+        violation_ids: Arc<[i32]>,
         profile: FieldProfile,
     ) -> Result<Self, DatabaseError> {
         let connection = database.connection().await?;
         connection.prepare(&[&sql::VIOLATIONS]).await?;
-        let first = source.read(&connection, 0, source.record_count().min(FIRST_CHUNK)).await;
+        let first =
+            read_violations(&connection, &violation_ids[..violation_ids.len().min(FIRST_CHUNK.into())]).await;
         let first = connection.finish(first)?;
-        Ok(Self::new(database, source, profile, first))
+        Ok(Self::new(database, violation_ids, profile, first))
     }
 
     /// The next chunk, None after the last. Safe to drop: nothing is changed in the database.
@@ -152,34 +122,34 @@ impl RecordReader {
     /// Also where a row of the batch isn't there any more: the answer would be incomplete.
     pub async fn next(&mut self) -> Result<Option<Chunk>, DatabaseError> {
         let violations = std::mem::take(&mut self.ahead);
-        if violations.len() != usize::try_from(self.last - self.after).unwrap_or_default() {
+        if violations.len() != self.to - self.from {
             return Err(DatabaseError::Unexpected(Fault::text("violations of the batch are gone")));
         }
         let Some(row) = violations.first() else {
             return Ok(None);
         };
-        let (mut vehicle_ids, user_ids, violation_ids) = related_ids(row, &violations)?;
+        let (mut vehicle_ids, user_ids) = related_ids(row, &violations)?;
         vehicle_ids.retain(|id| self.kept.binary_search(id).is_err());
-        let (after, last) = (self.last, (self.last + next_size(&violations)).min(self.source.record_count()));
+        let (from, to) = (self.to, self.violation_ids.len().min(self.to + next_size(&violations)));
 
         let connection = self.database.connection().await?;
         connection.prepare(&STATEMENTS).await?;
         let (vehicles, people): (Parameters<'_>, Parameters<'_>) =
             (&[&vehicle_ids], &[&vehicle_ids, &user_ids, &self.every_driver]);
-        let violations_only: Parameters<'_> = &[&violation_ids];
+        let violations_only: Parameters<'_> = &[&&self.violation_ids[self.from..self.to]];
         let flight = async {
             tokio::try_join!(
                 connection.query(&sql::VEHICLES, vehicles),
                 connection.query(&sql::PEOPLE, people),
                 connection.query(&sql::DETAILS, violations_only),
                 connection.query(&sql::ATTACHMENTS, violations_only),
-                read_look_ups(&connection, self.after == 0),
-                self.source.read(&connection, after, last),
+                read_look_ups(&connection, self.from == 0),
+                read_violations(&connection, &self.violation_ids[from..to]),
             )
         };
         let flight = flight.await;
         let (vehicles, people, details, attachments, look_ups, ahead) = connection.finish(flight)?;
-        (self.ahead, self.after, self.last) = (ahead, after, last);
+        (self.ahead, self.from, self.to) = (ahead, from, to);
         let keep_vehicles = self.keep(vehicle_ids, vehicles.iter().chain(&people));
         Ok(Some(Chunk { violations, vehicles, people, keep_vehicles, details, attachments, look_ups }))
     }
@@ -209,10 +179,8 @@ async fn read_look_ups(
     Ok(Some([a, b, c, d, e, f, g, h]))
 }
 
-type Ids = (Vec<i32>, Vec<i32>, Vec<i32>);
-
-/// VehicleIDs, UserIDs and ViolationIDs of a chunk.
-fn related_ids(row: &Row, violations: &[Row]) -> Result<Ids, DatabaseError> {
+/// VehicleIDs and UserIDs of a chunk.
+fn related_ids(row: &Row, violations: &[Row]) -> Result<(Vec<i32>, Vec<i32>), DatabaseError> {
     let column = |name: &str| {
         let position = row.columns().iter().position(|column| column.name() == name);
         position.ok_or_else(|| DatabaseError::Unexpected(Fault::text(format!("no column {name}"))))
@@ -224,11 +192,10 @@ fn related_ids(row: &Row, violations: &[Row]) -> Result<Ids, DatabaseError> {
         ids.dedup();
         ids
     };
-    Ok((distinct(column("VehicleID")?), distinct(column("userid")?), distinct(column("ViolationID")?)))
+    Ok((distinct(column("VehicleID")?), distinct(column("userid")?)))
 }
 
-fn next_size(violations: &[Row]) -> i32 {
+fn next_size(violations: &[Row]) -> usize {
     let bytes: usize = violations.iter().map(Row::raw_size_bytes).sum();
-    let fitting = CHUNK_BYTES * violations.len() / bytes.max(1);
-    i32::try_from(fitting).unwrap_or(LARGEST_CHUNK).clamp(SMALLEST_CHUNK, LARGEST_CHUNK)
+    (CHUNK_BYTES * violations.len() / bytes.max(1)).clamp(SMALLEST_CHUNK, LARGEST_CHUNK)
 }

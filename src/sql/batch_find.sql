@@ -4,6 +4,7 @@ SELECT b.batch_id,
        b.claim_id,
        b.state,
        b.record_count,
+       b.violation_ids,
        t.field_profile
   FROM public.api_tokens t
   JOIN public.api_tokens l

@@ -33,6 +33,7 @@ earlier AS MATERIALIZED (
            b.claim_id,
            b.state,
            b.record_count,
+           b.violation_ids,
            b.record_limit
       FROM public.collection_batches b
      WHERE b.token_id = ANY (
@@ -95,7 +96,7 @@ batch AS (
            $7
       FROM caller c
      WHERE EXISTS (SELECT FROM taken)
-    RETURNING batch_id, claim_id, state, record_count, record_limit
+    RETURNING batch_id, claim_id, state, record_count, violation_ids, record_limit
 ),
 -- The mark is the batch's claimed_at: a void unmarks only what still carries it.
 -- An array, not a join: whatever the planner believes of `taken`, it finds the rows by their key and never scans the table.
@@ -114,6 +115,7 @@ SELECT c.token_id IS NOT NULL AS authenticated,
        told.claim_id,
        told.state,
        told.record_count,
+       told.violation_ids,
        told.record_limit,
        told.again,
        (SELECT count(*) FROM eligible) > $7 * (NOT told.again)::integer AS more
@@ -124,6 +126,7 @@ SELECT c.token_id IS NOT NULL AS authenticated,
                b.claim_id,
                b.state,
                b.record_count / ((SELECT count(*) FROM marked) = b.record_count)::integer AS record_count,
+               b.violation_ids,
                b.record_limit,
                false AS again
           FROM batch b
@@ -132,6 +135,7 @@ SELECT c.token_id IS NOT NULL AS authenticated,
                e.claim_id,
                e.state,
                e.record_count,
+               e.violation_ids,
                e.record_limit,
                true
           FROM earlier e

@@ -73,12 +73,18 @@ const EXPIRE: Prepared = Prepared {
     sql: include_str!("../../src/sql/expire.sql"),
     arguments: "'lease over'",
 };
-const RECORDS: [Prepared; 5] = [
+const FIRST_VIOLATIONS: Prepared = Prepared {
+    name: "first_violations",
+    types: "int4[], uuid, integer",
+    sql: include_str!("../../src/sql/records/violations.sql"),
+    arguments: "NULL, '00000000-0000-4000-8000-000000000001', 50",
+};
+const RECORDS: [Prepared; 6] = [
+    FIRST_VIOLATIONS,
     Prepared {
         name: "violations",
-        types: "uuid, integer, integer, int4[]",
-        sql: include_str!("../../src/sql/records/violations.sql"),
-        arguments: "'00000000-0000-4000-8000-000000000001', 1, 50, NULL",
+        arguments: "'{10, 20, 30, 40, 50, 60, 70, 80, 90, 100}', NULL, NULL",
+        ..FIRST_VIOLATIONS
     },
     Prepared {
         name: "vehicles",

@@ -1,6 +1,5 @@
--- One chunk of a batch's violations, in the batch's order. The columns below, in this order, are the wire's.
--- $1 uuid claim_id, $2 integer first position, $3 integer last position; or, for a preview, which has no batch,
--- $4 integer[] the chunk's ViolationIDs
+-- Violations in the order of their batch. The columns below, in this order, are the wire's.
+-- $1 integer[] their ViolationIDs; or, where they aren't known yet, $2 uuid claim_id, $3 integer how many of its first ones
 -- "SentToCollections" shows the value from before the marking; a batch only ever takes rows where that was null.
 -- "taxAmount" is text because the wire has it as a string with four decimals.
 SELECT v."ViolationID",
@@ -48,7 +47,7 @@ SELECT v."ViolationID",
        v."duplicate",
        v."AdjustmentReason"
   FROM unnest(
-           COALESCE($4, (SELECT b.violation_ids[$2:$3] FROM public.collection_batches b WHERE b.claim_id = $1))
+           COALESCE($1, (SELECT b.violation_ids[:$3] FROM public.collection_batches b WHERE b.claim_id = $2))
        ) WITH ORDINALITY AS item ("ViolationID", position)
   JOIN public.violations v
     ON v."ViolationID" = item."ViolationID"
