@@ -3,7 +3,7 @@
 //! What must never happen fails the run: a failed call, a session beyond the budget, a tenant that doesn't come back. What
 //! takes how long, and how much memory, is printed beside its bound and depends on the machine.
 //! `SCALE_TENANTS` (40), `SCALE_SECONDS` of a phase (1), `SCALE_ROUNDS` (1), `SCALE_DIRECTORY` (under target/): where the
-//! databases are, 8 MB each.
+//! databases are, 8 MB each. `SCALE_PART` runs one part alone: many, storm or isolation.
 
 #![expect(clippy::unwrap_used, reason = "a test, though it isn't marked as one: a panic is its way to fail")]
 
@@ -49,9 +49,17 @@ async fn main() -> ExitCode {
     println!("scale: {} tenants, phases of {} s, {} rounds", size.tenants, size.phase.as_secs(), size.rounds);
     let world = World::create(size.tenants).await;
     let mut table = Table::default();
-    many::run(&world, size, &mut table).await;
-    storm::run(&world, size, &mut table).await;
-    isolation::run(&world, size, &mut table).await;
+    let part = variable("SCALE_PART");
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if wanted("many") {
+        many::run(&world, size, &mut table).await;
+    }
+    if wanted("storm") {
+        storm::run(&world, size, &mut table).await;
+    }
+    if wanted("isolation") {
+        isolation::run(&world, size, &mut table).await;
+    }
     table.print();
     ExitCode::SUCCESS
 }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use reqwest::{Certificate, Client};
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, interval, sleep_until};
 
 use crate::world::TOKEN;
 
@@ -77,29 +77,26 @@ impl Vendor {
     }
 }
 
-/// Has all of them call for so long, each once in every `pace`, or as fast as it is answered.
+/// Has all of them call for so long, each once in every `pace`, at any moment of it, or as fast as it is answered.
 pub async fn call(vendors: &[Vendor], pace: Option<Duration>, length: Duration) -> Calls {
-    let until = Instant::now() + length;
-    let calling = vendors.iter().enumerate().map(|(at, vendor)| {
+    let begun = Instant::now();
+    let calling = vendors.iter().map(|vendor| {
         let vendor = vendor.clone();
         tokio::spawn(async move {
             let mut calls = Calls::default();
-            let mut every = pace.map(|pace| {
-                // Not all at the same moment.
-                let first =
-                    Instant::now() + pace.mul_f64(f64::from(u32::try_from(at * 7 % 50).unwrap()) / 50.0);
-                let mut every = tokio::time::interval_at(first, pace);
-                every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                every
-            });
-            while Instant::now() < until {
-                if let Some(every) = &mut every {
-                    every.tick().await;
-                    if Instant::now() >= until {
+            let mut period = 0.0;
+            while begun.elapsed() < length {
+                if let Some(pace) = pace {
+                    // At random: real vendors know nothing of each other, and neither meet at every call nor never.
+                    let moment = begun + pace.mul_f64(period + rand::random::<f64>());
+                    if moment >= begun + length {
                         break;
                     }
+                    sleep_until(moment).await;
                 }
                 calls.add(&vendor.poll().await);
+                period =
+                    pace.map_or(0.0, |pace| begun.elapsed().div_duration_f64(pace).floor().max(period + 1.0));
             }
             calls
         })
