@@ -59,11 +59,11 @@ impl Connector {
         if pool.prepared_statements {
             // Statements name their schemas; the search path is closed so that nothing can slip in between.
             // READ COMMITTED, UTC and JIT are ours to decide: eligibility, grace days and speed rest on them. Every
-            // statement finds its rows by an index; statistics that are out of date must not talk it into a scan. Generic
-            // plans: a chunk's number of ids isn't worth a new plan each time, and with many of them the planner would
+            // statement finds its rows by an index; statistics that are out of date must not talk it into a scan, nor a claim
+            // with a limit into a bitmap, which reads everything and sorts it. Generic plans: a chunk's number of ids isn't worth a new plan each time, and with many of them the planner would
             // rather hash the whole of `users`.
             connector.postgres.options(format!(
-                "-c search_path=pg_catalog -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c jit=off -c enable_seqscan=off -c plan_cache_mode=force_generic_plan \
+                "-c search_path=pg_catalog -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan \
                  -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
                 pool.statement_timeout.as_millis(),
                 pool.lock_timeout.as_millis(),

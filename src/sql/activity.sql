@@ -1,13 +1,18 @@
--- How a tenant is doing: what the next call would get, when there was a call last, and what is under way.
+-- How a tenant is doing: what the next call would get, when there was a call last, and what is under way. Two halves, as in claim.sql.
 -- $1 integer grace_days, $2 numeric minimum_balance, $3 int4[] exclude_categories, $4 bigint count up to this
 WITH eligible AS MATERIALIZED (
     SELECT
-      FROM public.violations v
+      FROM (
+            SELECT * FROM public.violations v WHERE v.held_until IS NULL
+             UNION ALL
+            SELECT *
+              FROM public.violations v
+             WHERE v.held_until IS NOT NULL
+               AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
+           ) AS v
      WHERE v.collectable
        AND v."SentToCollections" IS NULL
-       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
        AND v."Due" < statement_timestamp() - make_interval(days => $1)
-       AND (v.held_until IS NULL OR v.held_until <= statement_timestamp())
        AND public.violation_balance(
                v."Fine", v."AdjustedFine", v."AdjustmentReason", v."Towing", v."taxAmount", v.paid_total
            ) > $2

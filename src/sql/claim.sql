@@ -47,20 +47,20 @@ earlier AS MATERIALIZED (
      LIMIT 1
 ),
 -- One more than may be taken, to know whether there are more; of a repeated request, which takes none, one will do.
+-- Two halves, because each has an index that holds nothing else: those that were never on hold by `"Due"`, read no further than
+-- the limit, and those whose hold is over, few, by the moment from which they may be handed over.
 -- MATERIALIZED: without it a nested loop was seen to lock and mark more rows than LIMIT says.
 -- NO KEY UPDATE: a back office that inserts a payment or a detail holds KEY SHARE on the row, which is no reason to skip.
 -- SKIP LOCKED: a violation that is being changed right now is left for the next call, not waited for.
--- GREATEST is what the index is by, which holds neither what isn't due yet nor what is on hold: both lie behind now.
 -- READ COMMITTED rechecks a changed row on the locked table alone, so every condition is a column of `violations`.
-eligible AS MATERIALIZED (
+never_held AS MATERIALIZED (
     SELECT v."ViolationID",
            v."Due"
       FROM public.violations v
      WHERE v.collectable
        AND v."SentToCollections" IS NULL
-       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
+       AND v.held_until IS NULL
        AND v."Due" < statement_timestamp() - make_interval(days => $4)
-       AND (v.held_until IS NULL OR v.held_until <= statement_timestamp())
        AND public.violation_balance(
                v."Fine", v."AdjustedFine", v."AdjustmentReason", v."Towing", v."taxAmount", v.paid_total
            ) > $5
@@ -69,6 +69,33 @@ eligible AS MATERIALIZED (
      ORDER BY v."Due", v."ViolationID"
      LIMIT CASE WHEN EXISTS (SELECT FROM earlier) THEN 1 ELSE $7 + 1 END
        FOR NO KEY UPDATE OF v SKIP LOCKED
+),
+once_held AS MATERIALIZED (
+    SELECT v."ViolationID",
+           v."Due"
+      FROM public.violations v
+     WHERE v.collectable
+       AND v."SentToCollections" IS NULL
+       AND v.held_until IS NOT NULL
+       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
+       AND v."Due" < statement_timestamp() - make_interval(days => $4)
+       AND public.violation_balance(
+               v."Fine", v."AdjustedFine", v."AdjustmentReason", v."Towing", v."taxAmount", v.paid_total
+           ) > $5
+       AND v."TicketType" <> ALL ($6)
+       AND (SELECT c.permitted FROM caller c)
+     ORDER BY v."Due", v."ViolationID"
+     LIMIT CASE WHEN EXISTS (SELECT FROM earlier) THEN 1 ELSE $7 + 1 END
+       FOR NO KEY UPDATE OF v SKIP LOCKED
+),
+eligible AS MATERIALIZED (
+    SELECT n."ViolationID",
+           n."Due"
+      FROM never_held n
+     UNION ALL
+    SELECT o."ViolationID",
+           o."Due"
+      FROM once_held o
 ),
 taken AS MATERIALIZED (
     SELECT e."ViolationID",

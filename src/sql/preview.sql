@@ -1,4 +1,4 @@
--- What claim.sql would hand over, in its order, with nothing locked, marked or written.
+-- What claim.sql would hand over, in its order and from the same two halves, with nothing locked, marked or written.
 -- Always gives one row; violation_ids is null where the caller may not call.
 -- $1 bytea   SHA-256 of the token        $2 inet    the caller's address
 -- $3 integer grace_days                  $4 numeric minimum_balance
@@ -19,15 +19,14 @@ WITH caller AS MATERIALIZED (
        AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
        AND (t.allowed_addresses IS NULL OR $2 <<= ANY (t.allowed_addresses))
 ),
-eligible AS MATERIALIZED (
+never_held AS MATERIALIZED (
     SELECT v."ViolationID",
            v."Due"
       FROM public.violations v
      WHERE v.collectable
        AND v."SentToCollections" IS NULL
-       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
+       AND v.held_until IS NULL
        AND v."Due" < statement_timestamp() - make_interval(days => $3)
-       AND (v.held_until IS NULL OR v.held_until <= statement_timestamp())
        AND public.violation_balance(
                v."Fine", v."AdjustedFine", v."AdjustmentReason", v."Towing", v."taxAmount", v.paid_total
            ) > $4
@@ -35,6 +34,32 @@ eligible AS MATERIALIZED (
        AND (SELECT c.permitted FROM caller c)
      ORDER BY v."Due", v."ViolationID"
      LIMIT $6 + 1
+),
+once_held AS MATERIALIZED (
+    SELECT v."ViolationID",
+           v."Due"
+      FROM public.violations v
+     WHERE v.collectable
+       AND v."SentToCollections" IS NULL
+       AND v.held_until IS NOT NULL
+       AND GREATEST(v."Due", v.held_until) <= statement_timestamp()
+       AND v."Due" < statement_timestamp() - make_interval(days => $3)
+       AND public.violation_balance(
+               v."Fine", v."AdjustedFine", v."AdjustmentReason", v."Towing", v."taxAmount", v.paid_total
+           ) > $4
+       AND v."TicketType" <> ALL ($5)
+       AND (SELECT c.permitted FROM caller c)
+     ORDER BY v."Due", v."ViolationID"
+     LIMIT $6 + 1
+),
+eligible AS MATERIALIZED (
+    SELECT n."ViolationID",
+           n."Due"
+      FROM never_held n
+     UNION ALL
+    SELECT o."ViolationID",
+           o."Due"
+      FROM once_held o
 )
 SELECT c.token_id IS NOT NULL AS authenticated,
        COALESCE(c.permitted, false) AS permitted,

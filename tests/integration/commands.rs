@@ -115,8 +115,8 @@ async fn two_migrations_at_once_and_a_third_later_leave_one_good_schema() {
 
     let worked = [&one, &other].map(|run| run.output().contains("applied"));
     assert_ne!(worked[0], worked[1], "one of them does it: {one:?} {other:?}");
-    assert!(again.output().contains("A: version 5, nothing to do, granted to turnpike"), "{again:?}");
-    assert_eq!(databases["A"].count("SELECT count(*) FROM refinery_schema_history").await, 5);
+    assert!(again.output().contains("A: version 6, nothing to do, granted to turnpike"), "{again:?}");
+    assert_eq!(databases["A"].count("SELECT count(*) FROM refinery_schema_history").await, 6);
     assert_eq!(turnpike(&config, "check --connect").await.code, Some(0));
 }
 
@@ -129,7 +129,7 @@ async fn a_migration_that_fails_does_not_keep_the_others_from_theirs() {
 
     assert_eq!(migrated.code, Some(1), "{migrated:?}");
     assert!(migrated.stderr.starts_with("turnpike: A: "), "{migrated:?}");
-    assert!(migrated.stdout.starts_with("B: version 5, applied"), "{migrated:?}");
+    assert!(migrated.stdout.starts_with("B: version 6, applied"), "{migrated:?}");
 }
 
 async fn with_a_hold() -> (TestGateway, &'static str) {

@@ -320,6 +320,38 @@ async fn a_limit_hands_over_part_after_part_until_none_is_left() {
 }
 
 #[tokio::test]
+async fn a_limit_takes_the_oldest_whether_they_were_on_hold_or_not() {
+    let gateway = TestGateway::with_tenants(["A"]).overdue("A", 7).start().await;
+    let (vendor, database) = (gateway.vendor("A"), gateway.database("A"));
+    database
+        .execute(
+            "INSERT INTO collection_holds (\"ViolationID\", reason, until)
+             SELECT \"ViolationID\", 'payment plan', now() - interval '1 day' FROM violations
+              WHERE \"Ticket\" IN ('T-2', 'T-3', 'T-6');
+             INSERT INTO collection_holds (\"ViolationID\", reason, until)
+             SELECT \"ViolationID\", 'bankruptcy', now() + interval '1 day' FROM violations WHERE \"Ticket\" = 'T-4'",
+        )
+        .await;
+
+    let mut parts = Vec::new();
+    for _ in 1..=4 {
+        let previewed = preview_limited(&vendor, 2).await;
+        let part = claim_limited(&vendor, 2).await;
+        assert_eq!(previewed.tickets(), part.tickets());
+        assert_eq!(previewed.header("batch-more"), part.header("batch-more"));
+        parts.push((part.tickets(), part.header("batch-more") == Some("true"), database.marked().await));
+    }
+
+    let expected = [
+        (tickets([1, 2]), true, 2),
+        (tickets([3, 5]), true, 4),
+        (tickets([6, 7]), false, 6),
+        (tickets([]), false, 6),
+    ];
+    assert_eq!(parts, expected);
+}
+
+#[tokio::test]
 async fn a_limit_that_ends_with_the_last_violation_leaves_no_more() {
     let gateway = TestGateway::with_tenants(["A"]).overdue("A", 6).start().await;
     let vendor = gateway.vendor("A");
