@@ -5,6 +5,7 @@
 //! happens before that, the body ends in an error and the batch is voided, so its violations go to the next call.
 //! A replay and a preview go the same way, and own no batch: there is nothing to release or to void.
 
+mod precedence;
 mod send;
 
 use std::future::pending;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
+pub use self::precedence::Precedence;
 use self::send::{Form, Sent, send_empty, send_records};
 use crate::access_log::{AccessLog, Outcome, chain};
 use crate::batches::{self, BatchError};
@@ -50,6 +52,7 @@ pub struct Delivery {
     pub coding: Coding,
     /// Whether the peer's kernel must have acknowledged everything before the last frame.
     pub acknowledged: bool,
+    pub precedence: Precedence,
 }
 
 /// Which violations are wanted.
@@ -168,7 +171,7 @@ impl Delivery {
         let claiming = Instant::now();
         let phase = self.log.phase("claim");
         let is_preview = matches!(order, Order::Preview { .. });
-        let obtained = self.obtain(order, claim_id, &caller).await;
+        let obtained = self.precedence.first(self.obtain(order, claim_id, &caller)).await;
         self.log.claim_seconds(claiming.elapsed());
         drop(phase);
         let obtained = match obtained {
@@ -296,7 +299,8 @@ impl Delivery {
     ) -> Result<(), Halt> {
         let (gone, stalled) = (outlet.gone(), outlet.stalled(self.tenant.config().delivery.delivery_timeout));
         let sending = async {
-            let mut sent = send_records(reader, profile, self.form(), &mut outlet, &self.log).await?;
+            let mut sent =
+                send_records(reader, profile, self.form(), &mut outlet, &self.precedence, &self.log).await?;
             if entry.owned().is_some() {
                 sent.end = outlet.settle(sent.end, self.acknowledged).await?;
             }

@@ -28,7 +28,7 @@ use crate::claim::{Caller, ClaimError};
 use crate::clock::Clock;
 use crate::config::{Config, GatewayConfig, TenantId};
 use crate::database::Budget;
-use crate::delivery::{Delivery, DeliveryError, Order};
+use crate::delivery::{Delivery, DeliveryError, Order, Precedence};
 use crate::directory::{Directory, DirectoryError};
 use crate::limits::{Admitted, LimitError, Limits, Peers, Standing};
 use crate::metrics::Metrics;
@@ -56,6 +56,7 @@ pub struct Gateway {
     document: Bytes,
     authenticator: Authenticator,
     pub limits: Limits,
+    precedence: Precedence,
     pub metrics: Arc<Metrics>,
     pub budget: Arc<Budget>,
     spans: OnceLock<Arc<SpanCounts>>,
@@ -87,6 +88,7 @@ impl Gateway {
             document: Bytes::from(openapi::render(&openapi::vendor::document())),
             authenticator: Authenticator::new(&config.gateway).observed(&metrics.auth_cache),
             limits: Limits::new(),
+            precedence: Precedence::default(),
             metrics,
             budget,
             spans: OnceLock::new(),
@@ -206,6 +208,7 @@ impl Gateway {
             stop: self.stop.clone(),
             coding: request::accepted_coding(&head.headers),
             acknowledged: self.config().await_acknowledgement,
+            precedence: self.precedence.clone(),
         };
         match self.fulfil(presented.wanted, delivery, credential, &grant).await {
             Ok(mut answer) => {

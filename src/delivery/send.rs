@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Halt;
+use super::{Halt, Precedence};
 use crate::access_log::AccessLog;
 use crate::compress::{Coding, Compressor};
 use crate::database::DatabaseError;
@@ -45,13 +45,14 @@ pub async fn send_records(
     profile: FieldProfile,
     form: Form<'_>,
     outlet: &mut Outlet,
+    precedence: &Precedence,
     log: &AccessLog,
 ) -> Result<Sent, Halt> {
     let mut encoder = RecordEncoder::new(profile);
     let mut compressor = Compressor::new(form.coding)?;
     let mut frame = Vec::with_capacity(FRAME_BYTES + RECORD_BYTES);
     encoder.write_opening(&mut frame);
-    let (mut chunks, _reading) = read_ahead(reader, log.phases());
+    let (mut chunks, _reading) = read_ahead(reader, precedence.clone(), log.phases());
     while let Some(chunk) = chunks.recv().await {
         let related = encoder.relate(chunk?)?;
         let phase = log.phase("send chunk");
@@ -93,6 +94,7 @@ pub async fn send_empty(form: Form<'_>, outlet: Outlet, log: &AccessLog) -> Resu
 /// Reads one chunk ahead of the one that is being sent. Dropping the handle ends the reading.
 fn read_ahead(
     mut reader: RecordReader,
+    precedence: Precedence,
     phases: Phases,
 ) -> (mpsc::Receiver<Result<Chunk, DatabaseError>>, AbortOnDropHandle<()>) {
     let (chunks, receiver) = mpsc::channel(1);
@@ -104,6 +106,9 @@ fn read_ahead(
             let failed = chunk.is_err();
             if chunks.send(chunk).await.is_err() || failed {
                 return;
+            }
+            if reader.has_more() {
+                precedence.give_way().await;
             }
         }
     });

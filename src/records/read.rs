@@ -116,6 +116,11 @@ impl RecordReader {
         Ok(Self::new(database, violation_ids, profile, first))
     }
 
+    /// Whether there is a chunk that hasn't been given yet.
+    pub fn has_more(&self) -> bool {
+        self.from < self.to
+    }
+
     /// The next chunk, None after the last. Safe to drop: nothing is changed in the database.
     ///
     /// # Errors
