@@ -386,7 +386,7 @@ fn recognise(sql: &[u8]) -> Asked {
 /// Whether the row that answers a claim has a new batch's number in it.
 fn has_made_a_batch(row: &[u8]) -> bool {
     const BATCH_ID: usize = 3;
-    const AGAIN: usize = 8;
+    const AGAIN: usize = 9;
     let mut rest = &row[7..]; // type, length, number of columns
     let mut columns = Vec::new();
     while rest.len() >= 4 {
