@@ -50,6 +50,8 @@ async fn main() -> ExitCode {
     let world = World::create(size.tenants).await;
     let mut table = Table::default();
     let part = variable("SCALE_PART");
+    let known = ["many", "storm", "isolation"];
+    assert!(part.as_deref().is_none_or(|part| known.contains(&part)), "SCALE_PART must be one of {known:?}");
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     if wanted("many") {
         many::run(&world, size, &mut table).await;
