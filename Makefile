@@ -9,7 +9,7 @@ help: ## this list
 # Ctrl-C is the demo's normal end: the shell ignores it, the demo does not, and its exit code is make's.
 demo: postgres ## everything on this machine: PostgreSQL, three tenants, the gateway, a delivery; Ctrl-C ends it
 	@cargo build --release --locked
-	@trap '' INT; target/release/turnpike demo
+	@trap '' INT; $${CARGO_TARGET_DIR:-target}/release/turnpike demo
 
 test: postgres schemathesis ## unit, integration and documentation tests; they start a PostgreSQL of their own
 	cargo test --locked
