@@ -18,7 +18,7 @@ const POSTGRES: &str = "postgres";
 #[derive(Debug)]
 pub(super) struct DemoDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// The passwords of the demo's two roles: letters and digits.
@@ -41,7 +41,7 @@ impl DemoDirectory {
             TryLockError::WouldBlock => DemoError::DirectoryInUse(path.to_owned()),
             TryLockError::Error(source) => failed(source),
         })?;
-        let directory = DemoDirectory { path: path.to_owned(), _lock: lock };
+        let directory = DemoDirectory { path: path.to_owned(), lock };
         directory.make_anew().map_err(failed)?;
         Ok(directory)
     }
@@ -100,6 +100,15 @@ impl DemoDirectory {
     }
 }
 
+impl Drop for DemoDirectory {
+    /// Closing the file is not enough: a process that another thread starts holds a copy until its `exec`, and the
+    /// lock with it (flock(2)).
+    fn drop(&mut self) {
+        // Where this fails, the lock ends with the last copy.
+        let _ = self.lock.unlock();
+    }
+}
+
 fn random_password() -> String {
     rand::rng().sample_iter(Alphanumeric).take(32).map(char::from).collect()
 }
@@ -122,6 +131,7 @@ mod tests {
         assert!(matches!(second, Err(DemoError::DirectoryInUse(_))));
         assert!(first.path("tenants.toml").exists());
 
+        let _held_by_a_process_about_to_exec = first.lock.try_clone().unwrap();
         drop(first);
         let third = DemoDirectory::claim(&path).unwrap();
         assert!(!third.path("tenants.toml").exists());
