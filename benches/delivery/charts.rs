@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use crate::results::Results;
 
 const SIZE: (u32, u32) = (760, 360);
-const BARS_SIZE: (u32, u32) = (760, 260);
+const BARS_SIZE: (u32, u32) = (760, 300);
 const COLOURS: [RGBColor; 2] = [RGBColor(31, 119, 180), RGBColor(214, 96, 34)];
 
 /// A line chart: both axes or only the lower one by powers of ten.
@@ -61,6 +61,7 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), Box<dyn std::erro
         ("bars floor", "floor: the statements alone"),
         ("bars gateway", "gateway, HTTPS"),
         ("hand_written", "JSON in SQL, by hand, jit off, HTTPS"),
+        ("jsonb", "the same in jsonb"),
         ("postgrest", "JSON in SQL, PostgREST's, jit off, HTTPS"),
         ("hasura", "JSON in SQL, Hasura's, jit off, HTTPS"),
     ]

@@ -37,18 +37,51 @@ pub const COMMAND: &str = "pass-through";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     pub name: &'static str,
-    pub sql: &'static str,
+    json: &'static str,
+    /// The same statement, each of its functions the one that makes jsonb.
+    in_jsonb: bool,
     pub what: &'static str,
+    /// Whether dates and numbers have the wire's form, so that its document must be the gateway's.
+    pub is_the_wires: bool,
 }
 
-pub const FORMS: [Form; 3] = [
+const HAND_WRITTEN: Form = Form {
+    name: "hand_written",
+    json: include_str!("sql/hand_written.sql"),
+    in_jsonb: false,
+    what: "written by hand, the wire's own form",
+    is_the_wires: true,
+};
+
+pub const FORMS: [Form; 4] = [
+    HAND_WRITTEN,
     Form {
-        name: "hand_written",
-        sql: include_str!("sql/hand_written.sql"),
-        what: "written by hand, the wire's own form",
+        name: "jsonb",
+        in_jsonb: true,
+        what: "the same in jsonb, which has an order of keys of its own",
+        ..HAND_WRITTEN
     },
-    Form { name: "postgrest", sql: include_str!("sql/postgrest.sql"), what: "as PostgREST generates it" },
-    Form { name: "hasura", sql: include_str!("sql/hasura.sql"), what: "as Hasura generates it" },
+    Form {
+        name: "postgrest",
+        json: include_str!("sql/postgrest.sql"),
+        in_jsonb: false,
+        what: "as PostgREST generates it",
+        is_the_wires: false,
+    },
+    Form {
+        name: "hasura",
+        json: include_str!("sql/hasura.sql"),
+        in_jsonb: false,
+        what: "as Hasura generates it",
+        is_the_wires: false,
+    },
+];
+/// PostgreSQL's functions and types for JSON, and those for jsonb in their place.
+const IN_JSONB: [(&str, &str); 4] = [
+    ("row_to_json(", "to_jsonb("),
+    ("json_agg(", "jsonb_agg("),
+    ("json_build_object(", "jsonb_build_object("),
+    ("::json)", "::jsonb)"),
 ];
 
 /// PostgreSQL's compiler of expressions: on unless somebody turns it off.
@@ -75,6 +108,15 @@ impl Jit {
 }
 
 impl Form {
+    pub fn sql(self) -> String {
+        let json = self.json.to_owned();
+        if self.in_jsonb {
+            IN_JSONB.iter().fold(json, |sql, (function, in_jsonb)| sql.replace(function, in_jsonb))
+        } else {
+            json
+        }
+    }
+
     /// Starts a peer that serves this form from a database.
     pub fn serve(self, world: &World, jit: Jit, database: &str) -> Gateway {
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
@@ -88,7 +130,7 @@ pub async fn serve(arguments: &[String]) {
     let [form, setting, url, directory] = arguments else {
         panic!("{COMMAND} takes a form, a setting, a URL and a directory")
     };
-    let form = FORMS.iter().find(|known| known.name == form).expect("a known form");
+    let form = FORMS.into_iter().find(|known| known.name == form).expect("a known form");
     let peer = Arc::new(Mutex::new(Peer::connect(form, setting, url).await));
     let tls = TlsAcceptor::from(Arc::new(server_config(&PathBuf::from(directory))));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -131,11 +173,11 @@ struct Peer {
 }
 
 impl Peer {
-    async fn connect(form: &Form, setting: &str, url: &str) -> Self {
+    async fn connect(form: Form, setting: &str, url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a session");
         tokio::spawn(connection);
         run(&client, setting).await;
-        let document = client.prepare(form.sql).await.expect("the document's statement");
+        let document = client.prepare(&form.sql()).await.expect("the document's statement");
         let mark = client.prepare(MARK).await.expect("the mark's statement");
         Self { client, document, mark }
     }
