@@ -61,7 +61,7 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), Box<dyn std::erro
         ("bars floor", "floor: the statements alone"),
         ("bars gateway", "gateway, HTTPS"),
         ("hand_written", "JSON in SQL, by hand, jit off, HTTPS"),
-        ("jsonb", "the same in jsonb"),
+        ("jsonb", "JSON in SQL, by hand, jsonb, jit off, HTTPS"),
         ("postgrest", "JSON in SQL, PostgREST's, jit off, HTTPS"),
         ("hasura", "JSON in SQL, Hasura's, jit off, HTTPS"),
     ]
