@@ -37,18 +37,26 @@ pub const COMMAND: &str = "pass-through";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     pub name: &'static str,
-    json: &'static str,
-    /// The same statement, each of its functions the one that makes jsonb.
-    in_jsonb: bool,
+    statement: &'static str,
+    /// Parts of the statement, each with what is put in its place.
+    replaced: &'static [(&'static str, &'static str)],
     pub what: &'static str,
     /// Whether dates and numbers have the wire's form, so that its document must be the gateway's.
     pub is_the_wires: bool,
 }
 
+/// PostgreSQL's functions and types for JSON, and those for jsonb in their place.
+const IN_JSONB: [(&str, &str); 4] = [
+    ("row_to_json(", "to_jsonb("),
+    ("json_agg(", "jsonb_agg("),
+    ("json_build_object(", "jsonb_build_object("),
+    ("::json)", "::jsonb)"),
+];
+
 const HAND_WRITTEN: Form = Form {
     name: "hand_written",
-    json: include_str!("sql/hand_written.sql"),
-    in_jsonb: false,
+    statement: include_str!("sql/hand_written.sql"),
+    replaced: &[],
     what: "written by hand, the wire's own form",
     is_the_wires: true,
 };
@@ -57,31 +65,24 @@ pub const FORMS: [Form; 4] = [
     HAND_WRITTEN,
     Form {
         name: "jsonb",
-        in_jsonb: true,
+        replaced: &IN_JSONB,
         what: "the same in jsonb, which has an order of keys of its own",
         ..HAND_WRITTEN
     },
     Form {
         name: "postgrest",
-        json: include_str!("sql/postgrest.sql"),
-        in_jsonb: false,
+        statement: include_str!("sql/postgrest.sql"),
+        replaced: &[],
         what: "as PostgREST generates it",
         is_the_wires: false,
     },
     Form {
         name: "hasura",
-        json: include_str!("sql/hasura.sql"),
-        in_jsonb: false,
+        statement: include_str!("sql/hasura.sql"),
+        replaced: &[],
         what: "as Hasura generates it",
         is_the_wires: false,
     },
-];
-/// PostgreSQL's functions and types for JSON, and those for jsonb in their place.
-const IN_JSONB: [(&str, &str); 4] = [
-    ("row_to_json(", "to_jsonb("),
-    ("json_agg(", "jsonb_agg("),
-    ("json_build_object(", "jsonb_build_object("),
-    ("::json)", "::jsonb)"),
 ];
 
 /// PostgreSQL's compiler of expressions: on unless somebody turns it off.
@@ -109,12 +110,10 @@ impl Jit {
 
 impl Form {
     pub fn sql(self) -> String {
-        let json = self.json.to_owned();
-        if self.in_jsonb {
-            IN_JSONB.iter().fold(json, |sql, (function, in_jsonb)| sql.replace(function, in_jsonb))
-        } else {
-            json
-        }
+        self.replaced.iter().fold(self.statement.to_owned(), |sql, (old, new)| {
+            assert!(sql.contains(old), "{}: its statement has no {old}", self.name);
+            sql.replace(old, new)
+        })
     }
 
     /// Starts a peer that serves this form from a database.
